@@ -1,0 +1,155 @@
+"""The devices models run on, and how much memory they have. Asks the drivers, never torch."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.errors import BadValue
+from engine.settings import Settings
+
+
+class Device(Protocol):
+    """A place for models. All figures are bytes.
+
+    Attributes:
+        name: as torch names it: "cpu", "cuda:0".
+        title: for people.
+        total: memory of the whole device.
+    """
+
+    name: str
+    title: str
+    total: int
+
+    def used(self) -> int:
+        """In use on the device now, other programs included."""
+
+    def held(self) -> int:
+        """Held by this process; differences of it measure a model."""
+
+    def release(self) -> None:
+        """Hand freed memory back to the system, so that the next figure is true."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """The processor and the RAM; inside a container, the RAM its control group allows."""
+
+    name: str
+    title: str
+    total: int
+
+    @classmethod
+    def find(cls) -> Cpu:
+        import psutil
+
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        total = min(psutil.virtual_memory().total, _cgroup_limit())
+        return cls("cpu", f"CPU · {cores} cores", total)
+
+    def used(self) -> int:
+        import psutil
+
+        memory = psutil.virtual_memory()
+        return min(self.total, memory.total - memory.available)
+
+    def held(self) -> int:
+        import psutil
+
+        return psutil.Process().memory_info().rss
+
+    def release(self) -> None:
+        gc.collect()
+        if sys.platform == "linux":  # glibc keeps freed pages unless told
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+            if trim is not None:
+                trim(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cuda:
+    """One NVIDIA GPU, asked through NVML."""
+
+    name: str
+    title: str
+    total: int
+    index: int
+
+    @classmethod
+    def find(cls, index: int = 0) -> Cuda | None:
+        """The GPU with this index among those visible to the process, or None."""
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByIndex(_physical(index))
+            title = pynvml.nvmlDeviceGetName(handle)
+            total = pynvml.nvmlDeviceGetMemoryInfo(handle).total
+        except (ImportError, IndexError, _nvml_error()):
+            return None
+        return cls(f"cuda:{index}", title, int(total), index)
+
+    def used(self) -> int:
+        import pynvml
+
+        handle = pynvml.nvmlDeviceGetHandleByIndex(_physical(self.index))
+        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
+
+    def held(self) -> int:
+        torch = sys.modules.get("torch")
+        return int(torch.cuda.memory_allocated(self.index)) if torch is not None else 0
+
+    def release(self) -> None:
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def find_device(settings: Settings) -> Device:
+    """The device of `settings.device`.
+
+    Raises:
+        BadValue: a GPU was asked for by name and is not there.
+    """
+    wanted = settings.device
+    if wanted in {"auto", "cuda"} or wanted.startswith("cuda:"):
+        index = int(wanted.partition(":")[2] or 0)
+        gpu = Cuda.find(index)
+        if gpu is not None:
+            return gpu
+        if wanted != "auto":
+            raise BadValue(f"Device {wanted} is not here. Set ATELIER_DEVICE to auto or cpu.")
+    return Cpu.find()
+
+
+def _physical(index: int) -> int:
+    """NVML counts all GPUs; CUDA_VISIBLE_DEVICES shows some. Raises IndexError when it hides this one."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return index
+    numbers = [int(part) for part in visible.split(",") if part.strip().isdigit()]
+    return numbers[index]
+
+
+def _nvml_error() -> type[BaseException]:
+    try:
+        import pynvml
+    except ImportError:
+        return ImportError
+    return pynvml.NVMLError
+
+
+def _cgroup_limit() -> int:
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(file) as handle:
+                return int(handle.read())
+        except (OSError, ValueError):
+            continue
+    return sys.maxsize

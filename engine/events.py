@@ -1,0 +1,189 @@
+"""What a model answers: a stream of small frozen events, and the fold that makes the whole of it.
+
+There is no second, non-streaming result. This module knows no model, no dialect and no transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+Finish = Literal["stop", "length", "tool_calls"]
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the source picture
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one request consumed.
+
+    The backend counts tokens while it works (`emit.count`); the lane adds the seconds (monotonic
+    clock) when the request ends, so a backend's own `Done` carries no usage.
+    `first_s` runs from the start of inference to the first content event, `run_s` over all of it.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    queued_s: float = 0.0
+    load_s: float = 0.0
+    first_s: float = 0.0
+    run_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Waiting; `ahead` requests go first."""
+
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The model is being loaded; `fraction` in 0..1 where it is known."""
+
+    model: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """More of the answer's text."""
+
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """More of the model's thinking, kept apart from the answer."""
+
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One whole call of a tool; `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` of `total` steps (prompt tokens, denoising steps, pages); `preview` is an encoded picture."""
+
+    done: int
+    total: int
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece with a place: a span of speech (seconds), a line of OCR, an object or a label."""
+
+    text: str
+    start: float | None = None
+    end: float | None = None
+    box: Box | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A finished picture, encoded as `mime`, and the seed that drew it."""
+
+    data: bytes
+    mime: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """A piece of sound: mono 16-bit little-endian PCM at `rate` Hz."""
+
+    data: bytes
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """The embedding of input number `index`."""
+
+    index: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end: exactly one, always last."""
+
+    finish: Finish = "stop"
+    usage: Usage = field(default_factory=Usage)
+
+
+Event = (
+    Queued
+    | Loading
+    | Text
+    | Reasoning
+    | ToolCall
+    | Progress
+    | Segment
+    | Image
+    | Audio
+    | Vector
+    | Done
+)
+WAITING = (Queued, Loading, Progress)  # they report a state; a newer one replaces an older one
+
+
+@dataclass(slots=True)
+class Result:
+    """A whole answer, grown one event at a time; also read while it grows."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    audio: list[Audio] = field(default_factory=list)
+    vectors: list[Vector] = field(default_factory=list)
+    done: Done | None = None
+
+    def add(self, event: Event) -> None:
+        """Take one event in. States (Queued, Loading, Progress) leave no trace."""
+        match event:
+            case Text(delta):
+                self.text += delta
+            case Reasoning(delta):
+                self.reasoning += delta
+            case ToolCall():
+                self.tool_calls.append(event)
+            case Segment():
+                self.segments.append(event)
+            case Image():
+                self.images.append(event)
+            case Audio():
+                self.audio.append(event)
+            case Vector():
+                self.vectors.append(event)
+            case Done():
+                self.done = event
+
+    @property
+    def usage(self) -> Usage:
+        """The final usage; zeros while the answer is still growing."""
+        return self.done.usage if self.done else Usage()
+
+    @property
+    def finish(self) -> Finish:
+        return self.done.finish if self.done else "stop"
+
+
+async def fold(events: AsyncIterator[Event]) -> Result:
+    """The whole answer of a stream. Errors of the stream pass through unchanged."""
+    result = Result()
+    async for event in events:
+        result.add(event)
+    return result

@@ -1,0 +1,188 @@
+"""The lane in front of other servers: no device and no thread, one task for each request.
+
+Same face as `engine.lane.Lane`. A backend here is a client; its capability methods are coroutines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from types import ModuleType
+from typing import Any
+
+from engine.callers import Caller
+from engine.errors import AtelierError, Busy, Cancelled, TimedOut, Unavailable
+from engine.events import Done, Event, Queued
+from engine.faults import wrapped
+from engine.job import Job
+from engine.registry import ModelSpec
+from engine.requests import Request
+from engine.settings import Settings
+from engine.status import LaneStatus
+
+log = logging.getLogger("atelier.remote")
+
+
+class RemoteLane:
+    """Requests to other servers, `settings.remote_parallel` at once; the rest wait in order."""
+
+    def __init__(
+        self,
+        families: Mapping[str, ModuleType | Any],
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
+        self._families = families
+        self._settings = settings
+        self._backends: dict[str, Any] = {}
+        self._tasks: dict[Job, asyncio.Task[None]] = {}
+        self._waiting: dict[Job, asyncio.Future[None]] = {}
+        self._running = 0
+        self._closing = False
+
+    def submit(self, spec: ModelSpec, request: Request | None, caller: Caller) -> Job:
+        """Start or queue a request (None: only make the client). Raises Busy when the queue is full."""
+        if self._closing:
+            raise Unavailable("The server is shutting down. Ask again in a moment.", retry_after=5)
+        if len(self._waiting) >= self._settings.max_waiting:
+            raise Busy(f"{len(self._waiting)} requests wait already. Ask again soon.", retry_after=5)
+        loop = asyncio.get_running_loop()
+        job = Job(spec, request, caller, self.clock, loop, submitted=self.clock())
+        self._tasks[job] = loop.create_task(self._serve(job))
+        return job
+
+    async def _serve(self, job: Job) -> None:
+        try:
+            await self._turn(job)
+            await self._answer(job)
+        except (Cancelled, asyncio.CancelledError):
+            job.cancel()
+        except AtelierError as error:
+            job.fail(error)
+        except Exception as error:
+            job.fail(wrapped(error, job.spec.id))
+        finally:
+            job.wake()
+            self._tasks.pop(job, None)
+
+    async def _turn(self, job: Job) -> None:
+        """Wait until fewer than the allowed number run."""
+        if self._running < self._settings.remote_parallel and not self._waiting:
+            self._running += 1
+            return
+        ticket: asyncio.Future[None] = job.loop.create_future()
+        self._waiting[job] = ticket
+        job.put(Queued(len(self._waiting) - 1))
+        job.wake()
+        try:
+            await ticket  # whoever wakes it hands its place over, so `_running` stays as it is
+        except asyncio.CancelledError:
+            if ticket.done() and not ticket.cancelled():
+                self._leave()
+            raise
+        finally:
+            self._waiting.pop(job, None)
+
+    def _leave(self) -> None:
+        """Hand the place over to the first who waits, or free it."""
+        waiting = [job for job, ticket in self._waiting.items() if not ticket.done()]
+        if not waiting:
+            self._running -= 1
+            return
+        self._waiting.pop(waiting[0]).set_result(None)
+        for ahead, job in enumerate(waiting[1:]):
+            job.put(Queued(ahead))
+            job.wake()
+
+    async def _answer(self, job: Job) -> None:
+        try:
+            backend = self._backend(job.spec)
+            limit = (job.request.seconds if job.request else None) or self._settings.time_limit
+            job.begin(limit)
+            line = _Line(job)
+            if job.request is None:
+                line(Done())
+                return
+            async with asyncio.timeout(limit):
+                await getattr(backend, job.request.capability)(job.request, line)
+        except TimeoutError:
+            raise TimedOut(
+                f"{job.spec.id} ran over its time limit. Ask for less, or raise the limit."
+            ) from None
+        finally:
+            self._leave()
+        if not job.over:
+            raise RuntimeError("no Done at the end")
+
+    def _backend(self, spec: ModelSpec) -> Any:
+        if spec.id not in self._backends:
+            self._backends[spec.id] = self._families[spec.family].load(spec, self._settings)
+        return self._backends[spec.id]
+
+    def nudge(self) -> None:
+        """End the tasks of jobs that nobody reads any more."""
+        for job, task in list(self._tasks.items()):
+            if job.gone:
+                task.cancel()
+
+    def evict(self, model: str) -> Future[bool]:
+        """Forget the client of a model. False: there was none."""
+        answer: Future[bool] = Future()
+        answer.set_result(self._backends.pop(model, None) is not None)
+        return answer
+
+    def pin(self, model: str, pinned: bool) -> None:
+        """Nothing to keep: the model lives elsewhere."""
+
+    def status(self) -> LaneStatus:
+        """A snapshot; other servers' memory is theirs."""
+        return LaneStatus(
+            name="remote",
+            title="Other servers",
+            total=0,
+            used=0,
+            budget=0,
+            held=0,
+            waiting=len(self._waiting),
+            running=len(self._tasks) - len(self._waiting),
+            resident=(),
+        )
+
+    async def close(self) -> None:
+        """End what runs and close the clients."""
+        self._closing = True
+        tasks = list(self._tasks.items())
+        for job, task in tasks:
+            job.fail(Unavailable("The server is shutting down. Ask again in a moment.", retry_after=5))
+            task.cancel()
+        await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
+        for backend in self._backends.values():
+            await backend.close()
+
+
+class _Line:
+    """The `emit` of a job on the reader's own loop."""
+
+    __slots__ = ("_job",)
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __call__(self, event: Event | None) -> None:
+        """Publish an event; None only asks whether to go on."""
+        job = self._job
+        if job.gone:
+            raise Cancelled
+        if isinstance(event, Done):
+            job.finish(event)
+        elif event is not None:
+            job.put(event)
+        job.wake()
+
+    def count(self, *, input: int = 0, output: int = 0, cached: int = 0) -> None:
+        """Add tokens to the request's usage."""
+        self._job.count(input, output, cached)

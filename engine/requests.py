@@ -1,0 +1,133 @@
+"""What can be asked: one frozen, bounded request per capability, and the parts a message is made of.
+
+A dialect turns its body into one of these and never reaches a model itself.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Capability = Literal[
+    "chat", "embed", "image", "transcribe", "speak", "ocr", "label", "detect", "translate"
+]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TextPart(_Value):
+    kind: Literal["text"] = "text"
+    text: str
+
+
+class ImagePart(_Value):
+    """An encoded picture (PNG, JPEG, WebP, BMP or TIFF)."""
+
+    kind: Literal["image"] = "image"
+    data: bytes = Field(repr=False)
+
+
+class AudioPart(_Value):
+    """An encoded recording (WAV, or whatever ffmpeg reads)."""
+
+    kind: Literal["audio"] = "audio"
+    data: bytes = Field(repr=False)
+
+
+Part = Annotated[TextPart | ImagePart | AudioPart, Field(discriminator="kind")]
+
+
+class Call(_Value):
+    """A tool call that an assistant made earlier; `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(_Value):
+    """One turn. `calls` belongs to the assistant, `call_id` to the tool that answers."""
+
+    role: Role
+    parts: tuple[Part, ...] = ()
+    calls: tuple[Call, ...] = ()
+    call_id: str | None = None
+
+    @classmethod
+    def of(cls, role: Role, text: str) -> Message:
+        """A message of plain text."""
+        return cls(role=role, parts=(TextPart(text=text),))
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined by newlines; pictures and sound left out."""
+        return "\n".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+
+class Tool(_Value):
+    """A function the model may call; `parameters` is a JSON schema."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Request(_Value):
+    """What every request carries.
+
+    Args:
+        model: a catalog id or alias; None means the capability's default.
+        keep_alive: seconds the model stays loaded after its last use; 0 unloads it at once,
+            a negative number keeps it for good, None leaves the setting in force.
+        seconds: a time limit on the inference itself (loading not counted); None: the setting's.
+    """
+
+    capability: ClassVar[Capability]
+    model: str | None = Field(None, max_length=512)
+    keep_alive: float | None = None
+    seconds: float | None = Field(None, gt=0)
+
+
+class ChatRequest(Request):
+    """Messages in, text out. Exactly one of `messages` and `prompt` is given.
+
+    Args:
+        messages: the conversation, oldest first.
+        prompt: raw text to continue, past the chat template.
+        max_tokens: at most so many new tokens; None: as many as the context leaves.
+        stop: strings that end the answer; they are not part of it.
+        json_schema: a JSON schema the answer must satisfy, or True for any JSON.
+    """
+
+    capability: ClassVar[Capability] = "chat"
+    messages: tuple[Message, ...] = ()
+    prompt: str | None = None
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=0, le=1_000_000)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, gt=0, le=10)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**64)
+    stop: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
+        (), max_length=64
+    )
+    tools: tuple[Tool, ...] = ()
+    json_schema: dict[str, Any] | Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ChatRequest:
+        if (self.prompt is None) == (not self.messages):
+            raise ValueError("give messages (at least one) or a prompt, and not both")
+        return self
+
+
+class EmbedRequest(Request):
+    """Texts in, one vector each out."""
+
+    capability: ClassVar[Capability] = "embed"
+    texts: tuple[str, ...] = Field(min_length=1, max_length=2048)

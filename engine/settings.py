@@ -1,0 +1,171 @@
+"""Every knob, once: its default, its reason and its variable. Flags over environment over `.env` over defaults.
+
+A leaf: knows nothing of models, HTTP or the page. Each field's variable is `ATELIER_` and its name in
+capitals, unless it has names of its own; each flag is `--` and its name with dashes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+SPACES = os.environ.get("SYSTEM") == "spaces"
+
+
+def _data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "atelier"
+
+
+def _named(default: Any, reason: str, *names: str, **limits: Any) -> Any:
+    """A field that other names than `ATELIER_…` set too: those the published APIs' clients know."""
+    return Field(default, description=reason, validation_alias=AliasChoices(*names), **limits)
+
+
+class Settings(BaseSettings):
+    """All settings; frozen once built, passed to whoever needs them, never read from a global."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ATELIER_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    # The door
+    host: str = Field(
+        "0.0.0.0" if SPACES else "127.0.0.1",
+        description="Address to listen on; anything but loopback should have a token.",
+    )
+    port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 7860 is Gradio's.")
+    share: bool = Field(False, description="Also open a public Gradio link (needs the network).")
+    token: str = Field(
+        "", description="Bearer token of page and API; empty means open.", repr=False
+    )
+    admin_token: str = Field(
+        "", description="Bearer token of the admin calls; empty means the token above.", repr=False
+    )
+    hosts: str = Field("", description="More host names to answer to, comma-separated; * for any.")
+    cors_origins: str = Field("", description="Origins a browser may call from; * for any.")
+    rate_limits: str = Field(
+        "",
+        description='Rates for every caller ("100/minute;1000/hour"), "seed" for the seeds\' own.',
+    )
+    redis_url: str = _named("", "Shares rates between processes.", "ATELIER_REDIS_URL", "REDIS_URL")
+    body_limit: int = Field(100_000_000, ge=1, description="Largest request body in bytes.")
+    header_timeout: float = Field(
+        10.0, gt=0, description="Seconds a client may take for its headers."
+    )
+    shutdown_timeout: int = Field(
+        4, ge=0, description="Seconds that open answers get after SIGTERM."
+    )
+    tls_cert: Path | None = Field(
+        None, description="Certificate file; certs/cert.pem if it is there."
+    )
+    tls_key: Path | None = Field(None, description="Key file; certs/key.pem if it is there.")
+    workers: int = _named(
+        1, "Server processes; each holds its own models.", "ATELIER_WORKERS", "WORKERS"
+    )
+
+    # What is kept
+    data_dir: Path = Field(
+        default_factory=_data_dir,
+        description="Database, uploads and user models; outside the checkout.",
+    )
+    database_url: str = Field("", description="Another database than SQLite in the data folder.")
+    keep_text: bool = Field(True, description="Store prompts and answers in the usage ledger.")
+    retention_days: float = Field(30, ge=0, description="Days the ledger keeps texts; 0 for ever.")
+    reattach_seconds: float = Field(
+        20,
+        ge=0,
+        description="How long an answer goes on after its last page closed, so a reload finds it.",
+    )
+
+    # Models
+    models_file: Path | None = Field(
+        None, description="More catalog rows; also data_dir/models.toml."
+    )
+    default_chat: str = Field(
+        "", description="Default chat model; empty: the last chosen, or the starter."
+    )
+    device: str = Field(
+        "auto", description='Where models run: "auto", "cpu", "cuda", "cuda:1", "mps".'
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Weights' type; auto: bfloat16 where the device computes it fast."
+    )
+    memory_budget: int = Field(
+        0, ge=0, description="Bytes models may hold on a device; 0: 90 % of a GPU, 70 % of the RAM."
+    )
+    keep_alive: float = Field(
+        300, description="Seconds a model stays loaded unused; 0 none, -1 for good."
+    )
+    parallel: int = Field(16, ge=1, le=256, description="Requests one chat model answers at once.")
+    remote_parallel: int = Field(64, ge=1, description="Requests to other servers at once.")
+    max_waiting: int = Field(
+        256, ge=1, description="Requests that may wait for a device; then 503."
+    )
+    time_limit: float = Field(
+        600, gt=0, description="Seconds a request may run once its model is loaded."
+    )
+    context_limit: int = Field(0, ge=0, description="Cap on context tokens; 0: the model's own.")
+    prefill_chunk: int = Field(
+        256, ge=16, description="Prompt tokens read between two steps of running answers."
+    )
+    offline: bool = Field(
+        False, description="Never reach out: sets every library's offline switch."
+    )
+    allow_remote_code: str = Field(
+        "", description='Repositories whose own code may run: "org/name@revision", comma-separated.'
+    )
+
+    # Other servers
+    openai_api_key: str = _named(
+        "", "Key for OpenAI-compatible servers.", "ATELIER_OPENAI_API_KEY", "OPENAI_API_KEY", repr=False
+    )
+    openai_timeout: float = _named(
+        60.0,
+        "Seconds between two pieces of another server's answer.",
+        "ATELIER_OPENAI_TIMEOUT",
+        "OPENAI_TIMEOUT",
+        gt=0,
+    )
+
+    # Logs
+    log_level: str = _named("INFO", "DEBUG, INFO, WARN or ERROR.", "ATELIER_LOG_LEVEL", "LOG_LEVEL")
+    log_json: bool = _named(False, "Logs as JSON lines.", "ATELIER_LOG_JSON", "LOG_JSON")
+
+    @classmethod
+    def from_args(cls, argv: Sequence[str]) -> Settings:
+        """Settings with command-line flags on top. Exits with a usage message on an unknown flag."""
+        parser = argparse.ArgumentParser(
+            prog="app.py", description="Atelier: every AI modality behind one page and one API."
+        )
+        for name, field in cls.model_fields.items():
+            flag = "--" + name.replace("_", "-")
+            if field.annotation is bool:
+                parser.add_argument(
+                    flag,
+                    action=argparse.BooleanOptionalAction,
+                    default=None,
+                    help=field.description,
+                )
+            else:
+                parser.add_argument(
+                    flag, default=None, help=(field.description or "").replace("%", "%%")
+                )
+        given = {k: v for k, v in vars(parser.parse_args(argv)).items() if v is not None}
+        return cls(**given)
+
+    @property
+    def is_loopback(self) -> bool:
+        """True when only this machine can connect."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+    def listed(self, name: str) -> tuple[str, ...]:
+        """The comma-separated setting `name` as a tuple."""
+        return tuple(part.strip() for part in str(getattr(self, name)).split(",") if part.strip())

@@ -1,0 +1,330 @@
+"""The ledger: one row per request, whatever dialect or tab it came from, and what is asked of it.
+
+Knows no engine and no HTTP. Writing never waits and never fails the answer it is about.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from uuid import uuid4
+
+from engine.database import Database, put, storable
+from engine.errors import AtelierError, BadValue
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Select
+
+    from engine.settings import Settings
+
+TEXT_LIMIT = 1_000_000  # characters kept of a request's messages together, and of its answer
+WORD_LIMIT = 256
+PAGE_LIMIT = 1000
+PRUNED_AT_ONCE = 1000  # rows a commit, so that pruning never holds up other writes
+FORGOTTEN = timedelta(days=1)  # a row this old that still says "started" was abandoned
+TEXTS = ("input", "output")
+log = logging.getLogger("atelier.usage")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Row:
+    """What one request was and cost.
+
+    Args:
+        id: unique; a second row with the same id replaces the first.
+        task: the capability.
+        status: "started", then "ok", "stopped", "cancelled" or an error's code; "interrupted" when
+            the server died meanwhile.
+        queued_s, load_s, first_s, run_s: as in `engine.events.Usage`; `seconds` is the whole of it.
+        project, process_id, subprocess_id, user_key: the caller's own tags.
+        input: the messages as {"role", "content"}; None where texts are not kept (any more).
+        output: the answer's text; likewise.
+    """
+
+    id: str = field(default_factory=lambda: uuid4().hex)
+    started_at: datetime = field(default_factory=_now)
+    request_id: str = ""
+    dialect: str = ""
+    model: str = ""
+    task: str = ""
+    caller: str = ""
+    session: str = ""
+    priority: str = ""
+    status: str = "started"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    queued_s: float = 0.0
+    load_s: float = 0.0
+    first_s: float = 0.0
+    run_s: float = 0.0
+    seconds: float = 0.0
+    project: str | None = None
+    process_id: str | None = None
+    subprocess_id: str | None = None
+    user_key: str | None = None
+    input: list[dict[str, Any]] | None = None
+    output: str | None = None
+
+
+class Filters(TypedDict, total=False):
+    """Which rows; None or absent leaves all. `since` <= started_at < `until`, naive means UTC."""
+
+    since: datetime | None
+    until: datetime | None
+    project: str | None
+    model: str | None
+    user_key: str | None
+    session: str | None
+    dialect: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Sums over the rows that share `key`: a model, a day as YYYY-MM-DD, …; "" is no project."""
+
+    key: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    seconds: float
+
+
+class Ledger:
+    """The rows of all requests.
+
+    Attributes:
+        failed: rows that could not be saved since the start.
+    """
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._keep_text = settings.keep_text
+        self._retention = timedelta(days=settings.retention_days)
+        self._server = _name_server()
+        self._failing = False
+        self._counting = threading.Lock()
+        self.failed = 0
+        database.at_open(self._mark_interrupted)
+
+    def write(self, row: Row) -> None:
+        """Save the row as it is now, soon. Returns at once; a failure is counted and logged."""
+        values = {f.name: getattr(row, f.name) for f in fields(row)}
+        if not self._keep_text:
+            values.update(input=None, output=None)
+        values["server"] = self._server
+        self._database.write(lambda c: _save(c, values)).add_done_callback(self._count)
+
+    async def flush(self) -> None:
+        """Return when every row written before is saved, or counted in `failed`."""
+        try:
+            await self._database.awrite(lambda c: None)
+        except AtelierError as error:
+            log.debug("Nothing could be flushed: %s", error)
+
+    async def rows(
+        self, *, limit: int = 100, offset: int = 0, **filters: Unpack[Filters]
+    ) -> list[Row]:
+        """A page of rows, newest first. Raises BadValue for a limit outside 1..1000."""
+        if not 1 <= limit <= PAGE_LIMIT or offset < 0:
+            raise BadValue(f"Ask for 1 to {PAGE_LIMIT} rows from offset 0 on.", param="limit")
+        return await self._database.aread(lambda c: _page(c, filters, limit, offset))
+
+    async def count(self, **filters: Unpack[Filters]) -> int:
+        """How many rows there are."""
+        return await self._database.aread(lambda c: _count(c, filters))
+
+    async def totals(
+        self,
+        by: Literal["model", "day", "dialect", "project"] = "model",
+        **filters: Unpack[Filters],
+    ) -> list[Total]:
+        """Sums by model, dialect or project (most requests first) or by UTC day (newest first)."""
+        if by not in ("model", "day", "dialect", "project"):
+            raise BadValue("Totals go by model, day, dialect or project.", param="by")
+        return await self._database.aread(lambda c: _sum(c, by, filters))
+
+    async def prune(self, now: datetime | None = None) -> int:
+        """Forget the texts older than the retention setting; the rows stay. How many went."""
+        if not self._retention:
+            return 0
+        before = (now or _now()) - self._retention
+        gone = 0
+        while lost := await self._database.awrite(lambda c: _forget(c, before)):
+            gone += lost
+        return gone
+
+    def _count(self, future: Future[None]) -> None:
+        """Note how a write went; on the writer's thread, or on the caller's when it was refused."""
+        error = future.exception()
+        with self._counting:
+            self.failed += error is not None
+            first, self._failing = error is not None and not self._failing, error is not None
+        if first:
+            log.error("Usage is not being recorded: %s", error, exc_info=error)
+
+    def _mark_interrupted(self, connection: Connection) -> None:
+        """Close the rows of servers that died over them."""
+        from sqlalchemy import or_, select, update
+
+        from engine.tables import ledger
+
+        begun = ledger.c.status == "started"
+        local = connection.dialect.name == "sqlite"  # then only this machine can have written them
+        servers = connection.scalars(select(ledger.c.server).where(begun).distinct())
+        dead = [server for server in servers if _is_dead(server, self._server, local)]
+        old = ledger.c.started_at < _now() - FORGOTTEN
+        gone = begun & or_(ledger.c.server.in_(dead), old)
+        marked = connection.execute(update(ledger).where(gone).values(status="interrupted"))
+        if marked.rowcount:
+            log.warning("%d requests were interrupted when the server died.", marked.rowcount)
+
+
+def _save(connection: Connection, values: dict[str, Any]) -> None:
+    from sqlalchemy import delete, insert, select
+
+    from engine.tables import ledger, ledger_text
+
+    row: dict[str, Any] = {
+        name: storable(value)[:WORD_LIMIT] if isinstance(value, str) else value
+        for name, value in values.items()
+        if name not in TEXTS
+    }
+    row["started_at"] = _utc(row["started_at"])
+    id = row.pop("id")
+    put(connection, ledger, {"id": id}, row)
+    number = connection.scalar(select(ledger.c.number).where(ledger.c.id == id))
+    connection.execute(delete(ledger_text).where(ledger_text.c.number == number))
+    text = {"input": _shorten(values["input"]), "output": values["output"]}
+    if text["input"] is None and text["output"] is None:
+        return
+    if text["output"] is not None:
+        text["output"] = storable(text["output"])[:TEXT_LIMIT]
+    connection.execute(
+        insert(ledger_text).values(number=number, started_at=row["started_at"], **text)
+    )
+
+
+def _shorten(messages: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """The messages, each cut to its share where they are too long together."""
+    if not messages:
+        return messages
+    share = TEXT_LIMIT
+    if sum(len(str(m.get("content", ""))) for m in messages) > TEXT_LIMIT:
+        share = TEXT_LIMIT // len(messages)
+    return [
+        {key: value[:share] if isinstance(value, str) else value for key, value in m.items()}
+        for m in messages
+    ]
+
+
+def _where(filters: Filters) -> list[ColumnElement[bool]]:
+    from engine.tables import ledger
+
+    conditions: list[ColumnElement[bool]] = []
+    for name, value in filters.items():
+        if value is None:
+            continue
+        if isinstance(value, datetime):
+            edge, started = _utc(value), ledger.c.started_at
+            conditions.append(started >= edge if name == "since" else started < edge)
+        else:
+            conditions.append(ledger.c[name] == storable(str(value))[:WORD_LIMIT])
+    return conditions
+
+
+def select_page(filters: Filters, limit: int, offset: int) -> Select[Any]:
+    """The statement of `Ledger.rows`: picks the rows in an index alone, then fetches them."""
+    from sqlalchemy import select
+
+    from engine.tables import ledger, ledger_text
+
+    newest = ledger.c.started_at.desc(), ledger.c.number.desc()
+    picked = select(ledger.c.number).where(*_where(filters)).order_by(*newest)
+    page = picked.limit(limit).offset(offset).subquery()
+    columns = [ledger.c[f.name] for f in fields(Row) if f.name not in TEXTS]
+    return (
+        select(*columns, ledger_text.c.input, ledger_text.c.output)
+        .select_from(page.join(ledger, ledger.c.number == page.c.number))
+        .outerjoin(ledger_text, ledger_text.c.number == ledger.c.number)
+        .order_by(*newest)
+    )
+
+
+def _page(connection: Connection, filters: Filters, limit: int, offset: int) -> list[Row]:
+    found = connection.execute(select_page(filters, limit, offset)).mappings()
+    return [Row(**row) for row in found]
+
+
+def _count(connection: Connection, filters: Filters) -> int:
+    from sqlalchemy import func, select
+
+    from engine.tables import ledger
+
+    counted = select(func.count()).select_from(ledger).where(*_where(filters))
+    return connection.scalar(counted) or 0
+
+
+def _sum(connection: Connection, by: str, filters: Filters) -> list[Total]:
+    from sqlalchemy import desc, func, select
+
+    from engine.tables import ledger
+
+    key = func.date(ledger.c.started_at) if by == "day" else ledger.c[by]
+    summed = ("input_tokens", "output_tokens", "cached_tokens", "seconds")
+    sums = [func.sum(ledger.c[name]) for name in summed]
+    requests = func.count()
+    order = [desc(key)] if by == "day" else [requests.desc(), key]
+    found = connection.execute(
+        select(key, requests, *sums).where(*_where(filters)).group_by(key).order_by(*order)
+    )
+    return [
+        Total(str(key or ""), n, int(read), int(made), int(cached), float(seconds))
+        for key, n, read, made, cached, seconds in found
+    ]
+
+
+def _forget(connection: Connection, before: datetime) -> int:
+    from sqlalchemy import delete, select
+
+    from engine.tables import ledger_text
+
+    old = select(ledger_text.c.number).where(ledger_text.c.started_at < before)
+    some = old.order_by(ledger_text.c.started_at).limit(PRUNED_AT_ONCE).scalar_subquery()
+    return connection.execute(delete(ledger_text).where(ledger_text.c.number.in_(some))).rowcount
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _name_server() -> str:
+    """A name for this process that no other ever has: its host, id and birth."""
+    import psutil
+
+    pid = os.getpid()
+    return f"{socket.gethostname()[:200]}/{pid}/{psutil.Process(pid).create_time():.0f}"
+
+
+def _is_dead(server: str, own: str, local: bool) -> bool:
+    """Whether the process of that name is known to run no more; another host's is not known."""
+    import psutil
+
+    host, pid, born = server.rsplit("/", 2)
+    if server == own or (not local and host != own.rsplit("/", 2)[0]):
+        return False
+    try:
+        return bool(abs(psutil.Process(int(pid)).create_time() - float(born)) > 2)
+    except psutil.NoSuchProcess:
+        return True
