@@ -39,6 +39,9 @@ from engine.requests import (
     Tool,
 )
 from engine.settings import Settings
+from engine.status import EngineStatus, LaneStatus, ResidentModel
+from engine.transcripts import Conversation, Entry
+from engine.turns import Turn
 
 __all__ = [
     "VERSION",
@@ -50,11 +53,15 @@ __all__ = [
     "Call",
     "Caller",
     "ChatRequest",
+    "Conversation",
     "Done",
     "Engine",
+    "EngineStatus",
+    "Entry",
     "Event",
     "Forbidden",
     "ImagePart",
+    "LaneStatus",
     "Limited",
     "Loading",
     "Message",
@@ -66,6 +73,7 @@ __all__ = [
     "Rank",
     "Reasoning",
     "Request",
+    "ResidentModel",
     "Result",
     "Settings",
     "Text",
@@ -73,6 +81,7 @@ __all__ = [
     "TooLarge",
     "Tool",
     "ToolCall",
+    "Turn",
     "Unavailable",
     "Unknown",
     "Usage",

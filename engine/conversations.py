@@ -223,11 +223,11 @@ def _create(connection: Connection, values: dict[str, Any], created: datetime) -
 
     from engine.tables import conversations
 
-    id, now = secrets.token_urlsafe(16), datetime.now(UTC)
+    name, now = secrets.token_urlsafe(16), datetime.now(UTC)
     connection.execute(
-        insert(conversations).values(id=id, created=created, updated=now, count=0, **values)
+        insert(conversations).values(id=name, created=created, updated=now, count=0, **values)
     )
-    return _get(connection, id)
+    return _get(connection, name)
 
 
 def _change(connection: Connection, id: str, values: dict[str, Any]) -> Conversation:

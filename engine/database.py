@@ -1,7 +1,7 @@
 """The one database: opened off the event loop, written by one thread, read through a small pool.
 
-Knows connections, commits, errors and the file, and nothing of what is stored. SQLAlchemy is imported
-when it opens.
+Knows connections, commits, errors and the file, and nothing of what is stored. SQLAlchemy is
+imported when it opens.
 """
 
 from __future__ import annotations

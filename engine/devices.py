@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from engine.errors import BadValue
@@ -22,9 +23,12 @@ class Device(Protocol):
         total: memory of the whole device.
     """
 
-    name: str
-    title: str
-    total: int
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def total(self) -> int: ...
 
     def used(self) -> int:
         """In use on the device now, other programs included."""
@@ -56,12 +60,12 @@ class Cpu:
         import psutil
 
         memory = psutil.virtual_memory()
-        return min(self.total, memory.total - memory.available)
+        return min(self.total, int(memory.total - memory.available))
 
     def held(self) -> int:
         import psutil
 
-        return psutil.Process().memory_info().rss
+        return int(psutil.Process().memory_info().rss)
 
     def release(self) -> None:
         gc.collect()
@@ -90,7 +94,9 @@ class Cuda:
             handle = pynvml.nvmlDeviceGetHandleByIndex(_physical(index))
             title = pynvml.nvmlDeviceGetName(handle)
             total = pynvml.nvmlDeviceGetMemoryInfo(handle).total
-        except (ImportError, IndexError, _nvml_error()):
+        except (ImportError, IndexError):
+            return None
+        except pynvml.NVMLError:  # no driver, or no such GPU
             return None
         return cls(f"cuda:{index}", title, int(total), index)
 
@@ -137,19 +143,10 @@ def _physical(index: int) -> int:
     return numbers[index]
 
 
-def _nvml_error() -> type[BaseException]:
-    try:
-        import pynvml
-    except ImportError:
-        return ImportError
-    return pynvml.NVMLError
-
-
 def _cgroup_limit() -> int:
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            with open(file) as handle:
-                return int(handle.read())
+            return int(Path(file).read_text())
         except (OSError, ValueError):
             continue
     return sys.maxsize

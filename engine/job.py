@@ -63,8 +63,12 @@ class Job:
             raise item
         if isinstance(item, Text):
             return self._merged(item)
-        while isinstance(item, WAITING) and self._inbox and isinstance(self._inbox[0], type(item)):
-            item = self._inbox.popleft()
+        while isinstance(item, WAITING) and self._inbox:
+            newer = self._inbox[0]
+            if isinstance(newer, AtelierError) or type(newer) is not type(item):
+                break
+            item = newer
+            self._inbox.popleft()
         self._read = isinstance(item, Done)
         return item
 

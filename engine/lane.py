@@ -166,7 +166,7 @@ class Lane:
         self.flush()
 
     def _start_waiting(self, above: Priority | None) -> None:
-        """Start what can start, in order. What must wait for memory holds back everything behind it."""
+        """Start what can start, in order; what waits for memory holds back everything behind it."""
         while (job := self._next(above)) is not None:
             with self._bell:
                 self._waiting.take(job)

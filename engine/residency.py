@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from engine.devices import Device
 from engine.errors import AtelierError, DoesNotFit, LoadFailed, NotDownloaded, Unavailable
@@ -199,12 +199,12 @@ class Residency:
     def _tried(self, family: ModuleType | Any, spec: ModelSpec) -> Backend:
         """One try, and a second after everything idle was evicted when memory ran out."""
         try:
-            return family.load(spec, self._settings)
+            return cast(Backend, family.load(spec, self._settings))
         except Exception as error:
             if not is_out_of_memory(error) or not self.evict_idle():
                 raise
         self._device.release()
-        return family.load(spec, self._settings)
+        return cast(Backend, family.load(spec, self._settings))
 
     def _cool(self, spec: ModelSpec, error: Exception) -> AtelierError:
         before = self._cooling.get(spec.id)

@@ -1,4 +1,4 @@
-"""Answers being written into conversations, detached from any page: a reload finds its answer again.
+"""Answers on their way into conversations, detached from any page: a reload finds them again.
 
 A turn keeps what was said so far; any number of pages follow it, each at its own pace. Knows no
 model and no page: it is given the conversations and the door (`Engine.run`).
@@ -222,7 +222,7 @@ class Turns:
         return turn
 
     def get(self, conversation_id: str) -> Turn | None:
-        """The answer on its way there; None when there is none, and then the last one is kept already."""
+        """The answer on its way there; None when there is none, the last one being kept already."""
         return self._turns.get(conversation_id)
 
     def running(self) -> list[Turn]:
@@ -245,7 +245,7 @@ class Turns:
         finish = "failed"
         done: Done | None = None
         turn.error = InferenceFailed(
-            "The answer broke off because of a fault in the server. Ask again; its log has the cause."
+            "The answer broke off because of a fault in the server. Ask again; its log says why."
         )
         try:
             async with aclosing(self._run(turn.request, turn.caller)) as events:

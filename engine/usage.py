@@ -112,7 +112,7 @@ class Ledger:
         self._database = database
         self._keep_text = settings.keep_text
         self._retention = timedelta(days=settings.retention_days)
-        self._server = _name_server()
+        self._server = ""
         self._failing = False
         self._counting = threading.Lock()
         self.failed = 0
@@ -123,8 +123,8 @@ class Ledger:
         values = {f.name: getattr(row, f.name) for f in fields(row)}
         if not self._keep_text:
             values.update(input=None, output=None)
-        values["server"] = self._server
-        self._database.write(lambda c: _save(c, values)).add_done_callback(self._count)
+        saved = self._database.write(lambda c: _save(c, {**values, "server": self._server}))
+        saved.add_done_callback(self._count)
 
     async def flush(self) -> None:
         """Return when every row written before is saved, or counted in `failed`."""
@@ -175,11 +175,12 @@ class Ledger:
             log.error("Usage is not being recorded: %s", error, exc_info=error)
 
     def _mark_interrupted(self, connection: Connection) -> None:
-        """Close the rows of servers that died over them."""
+        """Close the rows of servers that died over them. Runs before any row of ours is written."""
         from sqlalchemy import or_, select, update
 
         from engine.tables import ledger
 
+        self._server = _name_server()
         begun = ledger.c.status == "started"
         local = connection.dialect.name == "sqlite"  # then only this machine can have written them
         servers = connection.scalars(select(ledger.c.server).where(begun).distinct())
@@ -202,9 +203,9 @@ def _save(connection: Connection, values: dict[str, Any]) -> None:
         if name not in TEXTS
     }
     row["started_at"] = _utc(row["started_at"])
-    id = row.pop("id")
-    put(connection, ledger, {"id": id}, row)
-    number = connection.scalar(select(ledger.c.number).where(ledger.c.id == id))
+    key = {"id": row.pop("id")}
+    put(connection, ledger, key, row)
+    number = connection.scalar(select(ledger.c.number).filter_by(**key))
     connection.execute(delete(ledger_text).where(ledger_text.c.number == number))
     text = {"input": _shorten(values["input"]), "output": values["output"]}
     if text["input"] is None and text["output"] is None:

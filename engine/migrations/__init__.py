@@ -1,12 +1,11 @@
 """Brings a database to the newest schema, a script a step. Alembic is imported when a step is due.
 
-A new step is a file `versions/<number>_<name>.py` with `revision` and `down_revision`, and its number
-in `engine.tables.REVISION`. Steps that were released are never changed.
+A new step is a file `versions/<number>_<name>.py` with `revision` and `down_revision`, and its
+number in `engine.tables.REVISION`. Steps that were released are never changed.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -65,5 +64,5 @@ def back_up(file: Path, revision: str) -> Path:
     part.touch(mode=0o600)
     with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(part)) as copy:
         source.backup(copy)
-    os.replace(part, target)
+    part.replace(target)
     return target
