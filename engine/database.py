@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.errors import AtelierError, BadValue, Conflict, Unavailable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import Connection, Engine
     from sqlalchemy.engine import URL
 
 T = TypeVar("T")
@@ -103,7 +103,6 @@ class Database:
             if self._thread is not None:
                 self._thread.join()
                 self._thread = None
-                self._tidy()
             self._refuse(self._broken)
             self._pool.shutdown(cancel_futures=True)
             self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="atelier-read")
@@ -193,7 +192,7 @@ class Database:
                 begun = True
                 results = [write.fn(connection) for write in writes]
         # Whatever a write raises belongs to its future, and the thread must outlive it.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             if begun and len(writes) > 1:
                 for write in writes:
                     self._commit([write])
@@ -217,18 +216,6 @@ class Database:
             if write.future.set_running_or_notify_cancel():
                 write.future.set_exception(error)
 
-    def _tidy(self) -> None:
-        """Refresh the planner's statistics, as SQLite asks its long-lived users to do."""
-        assert self._writer is not None
-        if self._writer.dialect.name != "sqlite":
-            return
-        try:
-            with _translated(), self._writer.begin() as connection:
-                connection.exec_driver_sql("PRAGMA analysis_limit=400")
-                connection.exec_driver_sql("PRAGMA optimize")
-        except AtelierError as error:
-            log.warning("The database could not be tidied: %s", error)
-
     def _dispose(self) -> None:
         for engine in (self._reader, self._writer):
             if engine is not None:
@@ -239,15 +226,6 @@ class Database:
 def storable(text: str) -> str:
     """The text without what a database refuses: NUL characters and halves of surrogate pairs."""
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
-
-
-def put(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:
-    """Update the row with this key, or insert it."""
-    from sqlalchemy import and_, insert, update
-
-    here = and_(*(table.c[name] == value for name, value in key.items()))
-    if connection.execute(update(table).where(here).values(**values)).rowcount == 0:
-        connection.execute(insert(table).values(**key, **values))
 
 
 def _prepare_file(url: URL) -> Path | None:

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
@@ -130,9 +130,9 @@ class Engine:
         job: Job | None = None
         row.status = "cancelled"
         try:
-            lane = self._lane(spec)
-            job = lane.submit(spec, request, caller)
+            job = self._lane(spec).submit(spec, request, caller)
             self._jobs[row.id] = (caller, job)
+            self.usage.write(replace(row, status="started"))  # stays so if the server dies now
             async for event in job:
                 result.add(event)
                 yield event
@@ -252,16 +252,22 @@ class Engine:
 
     async def _keep_house(self, opening: asyncio.Task[None]) -> None:
         """Once the database is open, restore what was chosen; then forget old texts every hour."""
-        await asyncio.shield(opening)
-        for capability in ("chat",):
-            chosen = self.settings.default_chat or self.choices.get(f"default.{capability}")
-            if chosen:
-                try:
-                    self.registry.set_default(capability, chosen)
-                except AtelierError as error:
-                    log.warning("default %s model: %s", capability, error)
+        try:
+            await asyncio.shield(opening)
+        except AtelierError as error:
+            log.error("Nothing can be kept: %s", error)
+            return
+        chosen = self.settings.default_chat or self.choices.get("default.chat")
+        if chosen:
+            try:
+                self.registry.set_default("chat", chosen)
+            except AtelierError as error:
+                log.warning("The default chat model: %s", error)
         while True:
-            await self.usage.prune(datetime.now(UTC))
+            try:
+                await self.usage.prune(datetime.now(UTC))
+            except AtelierError as error:
+                log.warning("Old texts stay for now: %s", error)
             await asyncio.sleep(3600)
 
 

@@ -9,12 +9,12 @@ import logging
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from engine.database import Database, put
+from engine.database import Database
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Table
 
 log = logging.getLogger("atelier.database")
 Key = tuple[str, str, str]  # model, device, dtype
@@ -101,13 +101,22 @@ def _save(connection: Connection, key: Key, footprint: Footprint) -> None:
         select(footprints.c.memory, footprints.c.load_s).filter_by(**row)
     ).one_or_none()
     kept = _merge(Footprint(*stored) if stored else None, footprint)
-    put(connection, footprints, row, {"memory": kept.memory, "load_s": kept.load_s})
+    _put(connection, footprints, row, {"memory": kept.memory, "load_s": kept.load_s})
 
 
 def _choose(connection: Connection, key: str, value: str) -> None:
     from engine.tables import choices
 
-    put(connection, choices, {"key": key}, {"value": value})
+    _put(connection, choices, {"key": key}, {"value": value})
+
+
+def _put(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:
+    """Update the row with this key, or insert it."""
+    from sqlalchemy import and_, insert, update
+
+    here = and_(*(table.c[name] == value for name, value in key.items()))
+    if connection.execute(update(table).where(here).values(**values)).rowcount == 0:
+        connection.execute(insert(table).values(**key, **values))
 
 
 def _note(future: Future[None]) -> None:

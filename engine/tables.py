@@ -86,6 +86,7 @@ ledger = Table(
         Index(f"ix_ledger_{name}", name, "started_at")
         for name in ("project", "model", "user_key", "session", "dialect")
     ),
+    Index("ix_ledger_project_model", "project", "model", "started_at"),
     Index(
         "ix_ledger_open",
         "server",

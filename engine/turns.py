@@ -72,14 +72,13 @@ class Turn:
         try:
             seen = 0
             while True:
-                news = self._news
                 fresh, seen = self._events[seen:], len(self._events)
                 for event in merge(fresh):
                     yield event
                 if seen == len(self._events):
                     if self.over:
                         break
-                    await news.wait()
+                    await self._news.wait()
             if self.error is not None:
                 raise self.error
         finally:

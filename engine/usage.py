@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from uuid import uuid4
 
-from engine.database import Database, put, storable
+from engine.database import Database, storable
 from engine.errors import AtelierError, BadValue
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Ledger:
 
 
 def _save(connection: Connection, values: dict[str, Any]) -> None:
-    from sqlalchemy import delete, insert, select
+    from sqlalchemy import delete, insert, select, update
 
     from engine.tables import ledger, ledger_text
 
@@ -203,18 +203,17 @@ def _save(connection: Connection, values: dict[str, Any]) -> None:
         if name not in TEXTS
     }
     row["started_at"] = _utc(row["started_at"])
-    key = {"id": row.pop("id")}
-    put(connection, ledger, key, row)
-    number = connection.scalar(select(ledger.c.number).filter_by(**key))
-    connection.execute(delete(ledger_text).where(ledger_text.c.number == number))
-    text = {"input": _shorten(values["input"]), "output": values["output"]}
-    if text["input"] is None and text["output"] is None:
-        return
-    if text["output"] is not None:
-        text["output"] = storable(text["output"])[:TEXT_LIMIT]
-    connection.execute(
-        insert(ledger_text).values(number=number, started_at=row["started_at"], **text)
-    )
+    number = connection.scalar(select(ledger.c.number).where(ledger.c.id == row["id"]))
+    if number is None:
+        (number,) = connection.execute(insert(ledger), row).inserted_primary_key or (None,)
+    else:
+        connection.execute(update(ledger).where(ledger.c.number == number), row)
+        connection.execute(delete(ledger_text).where(ledger_text.c.number == number))
+    said, answer = _shorten(values["input"]), values["output"]
+    if said is not None or answer is not None:
+        answer = storable(answer)[:TEXT_LIMIT] if answer is not None else None
+        text = {"number": number, "started_at": row["started_at"], "input": said, "output": answer}
+        connection.execute(insert(ledger_text), text)
 
 
 def _shorten(messages: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
@@ -253,7 +252,7 @@ def select_page(filters: Filters, limit: int, offset: int) -> Select[Any]:
 
     newest = ledger.c.started_at.desc(), ledger.c.number.desc()
     picked = select(ledger.c.number).where(*_where(filters)).order_by(*newest)
-    page = picked.limit(limit).offset(offset).subquery()
+    page = picked.limit(limit).offset(offset).subquery("page")
     columns = [ledger.c[f.name] for f in fields(Row) if f.name not in TEXTS]
     return (
         select(*columns, ledger_text.c.input, ledger_text.c.output)

@@ -11,6 +11,7 @@ import pytest
 from engine import Caller, ChatRequest, Engine, Event, Message, Request, Settings
 from engine.callers import Priority
 from tests import echo
+from tests.serving import served, server  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

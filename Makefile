@@ -1,0 +1,42 @@
+# make run    everything set up, then the server:  make run ARGS="--port 9000"
+# make test   everything set up, then all tests:   make test ARGS="tests/test_lane.py -q"
+# make check  format, lint, types and the fast tests, in under a minute
+# make bench  the benchmarks that need nothing beside this checkout, to bench/RESULTS.md's tables
+SHELL := /bin/bash
+PYTHON_ := .venv/bin/python
+.DEFAULT_GOAL := run
+.PHONY: run test check format bench lock clean
+
+run:
+	@scripts/install.sh run
+	@exec $(PYTHON_) app.py $(ARGS)
+
+test:
+	@scripts/install.sh test
+	@exec $(PYTHON_) -m pytest $(ARGS)
+
+check:
+	@scripts/install.sh test
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	$(PYTHON_) -m pytest -q -m "not slow and not browser and not gpu" $(ARGS)
+
+format:
+	@scripts/install.sh test
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+bench:
+	@scripts/install.sh test
+	@for name in chat over_http startup streams; do $(PYTHON_) -m bench.$$name $(ARGS) || exit 1; done
+
+# Every package at the version it has here, as constraints; after changing requirements*.txt.
+lock:
+	@scripts/install.sh test
+	@{ echo "# Written by \`make lock\`: what requirements.txt and requirements-dev.txt need in turn."; \
+	   $(PYTHON_) -m pip freeze --exclude-editable | sort -f; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
