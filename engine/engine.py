@@ -35,6 +35,9 @@ from engine.turns import Turns
 from engine.usage import Ledger, Row
 
 VERSION = "0.1.0"
+BEGUN_AFTER = (
+    1.0  # seconds; a request that takes longer is in the ledger should the server die over it
+)
 log = logging.getLogger("atelier.engine")
 
 
@@ -132,7 +135,9 @@ class Engine:
         try:
             job = self._lane(spec).submit(spec, request, caller)
             self._jobs[row.id] = (caller, job)
-            self.usage.write(replace(row, status="started"))  # stays so if the server dies now
+            begun = asyncio.get_running_loop().call_later(
+                BEGUN_AFTER, self.usage.write, replace(row, status="started")
+            )
             async for event in job:
                 result.add(event)
                 yield event
@@ -143,6 +148,7 @@ class Engine:
         finally:
             usage = job.usage if job is not None else Usage()
             if job is not None:
+                begun.cancel()
                 job.cancel()
                 if not job.over:
                     self._lane(spec).nudge()

@@ -154,7 +154,7 @@ class Lane:
             self._models.unload(resident, "the server stops")
 
     def turn(self) -> None:
-        """One round on the lane's thread: errands, expired models, whoever can start, one step of every running batch."""
+        """One round on the lane's thread: errands, expired models, new jobs, a step of every batch."""
         with self._bell:
             errands, self._errands = self._errands, []
         for errand in errands:

@@ -49,7 +49,9 @@ class RemoteLane:
         if self._closing:
             raise Unavailable("The server is shutting down. Ask again in a moment.", retry_after=5)
         if len(self._waiting) >= self._settings.max_waiting:
-            raise Busy(f"{len(self._waiting)} requests wait already. Ask again soon.", retry_after=5)
+            raise Busy(
+                f"{len(self._waiting)} requests wait already. Ask again soon.", retry_after=5
+            )
         loop = asyncio.get_running_loop()
         job = Job(spec, request, caller, self.clock, loop, submitted=self.clock())
         self._tasks[job] = loop.create_task(self._serve(job))
@@ -157,7 +159,9 @@ class RemoteLane:
         self._closing = True
         tasks = list(self._tasks.items())
         for job, task in tasks:
-            job.fail(Unavailable("The server is shutting down. Ask again in a moment.", retry_after=5))
+            job.fail(
+                Unavailable("The server is shutting down. Ask again in a moment.", retry_after=5)
+            )
             task.cancel()
         await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
         for backend in self._backends.values():

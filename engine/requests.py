@@ -20,6 +20,8 @@ class _Value(BaseModel):
 
 
 class TextPart(_Value):
+    """Plain text."""
+
     kind: Literal["text"] = "text"
     text: str
 

@@ -125,7 +125,11 @@ class Settings(BaseSettings):
 
     # Other servers
     openai_api_key: str = _named(
-        "", "Key for OpenAI-compatible servers.", "ATELIER_OPENAI_API_KEY", "OPENAI_API_KEY", repr=False
+        "",
+        "Key for OpenAI-compatible servers.",
+        "ATELIER_OPENAI_API_KEY",
+        "OPENAI_API_KEY",
+        repr=False,
     )
     openai_timeout: float = _named(
         60.0,

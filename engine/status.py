@@ -50,6 +50,8 @@ class LaneStatus:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
+    """The whole engine: its lanes, and their models and queues together."""
+
     version: str
     uptime_s: float
     lanes: tuple[LaneStatus, ...]

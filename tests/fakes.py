@@ -210,4 +210,22 @@ async def text_of(job: Job) -> str:
     return "".join(event.delta for event in await read(job) if isinstance(event, Text))
 
 
-__all__ = ["Bench", "BatchModel", "Clock", "LoadFailed", "Model", "OutOfMemoryError", "read", "spec", "text_of"]
+async def run(bench: Bench, model: ModelSpec) -> str:
+    """One whole answer of a model."""
+    job = bench.ask(model)
+    bench.turns()
+    return await text_of(job)
+
+
+__all__ = [
+    "BatchModel",
+    "Bench",
+    "Clock",
+    "LoadFailed",
+    "Model",
+    "OutOfMemoryError",
+    "read",
+    "run",
+    "spec",
+    "text_of",
+]

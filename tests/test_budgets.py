@@ -34,7 +34,6 @@ BROAD_EXCEPTS = {
         2,
         "one prompt may break the model and must not break the others",
     ),
-    "engine/families/remote.py": (1, "the HTTP client's broken connections come in many types"),
 }
 
 

@@ -6,10 +6,10 @@ A catalog row names the server: `family = "remote"`, `lane = "remote"`,
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.request import getproxies
 
 import orjson
 
@@ -38,100 +38,86 @@ def load(spec: ModelSpec, settings: Settings) -> Remote:
     Raises:
         BadValue: the row names no server.
     """
-    import openai
-
     base_url = str(spec.options.get("base_url", ""))
     if not base_url.startswith(("http://", "https://")):
         raise BadValue(f'{spec.id} needs options.base_url, such as "http://127.0.0.1:8000/v1".')
-    client = openai.AsyncOpenAI(
-        base_url=base_url,
-        api_key=str(spec.options.get("api_key") or settings.openai_api_key or "none"),
-        max_retries=0,
-        timeout=openai.Timeout(settings.openai_timeout, connect=CONNECT_SECONDS),
-    )
-    return Remote(spec, client, settings.openai_timeout)
+    key = str(spec.options.get("api_key") or settings.openai_api_key or "none")
+    return Remote(spec, base_url.rstrip("/"), key, settings.openai_timeout)
 
 
 class Remote:
-    """One model of one server."""
+    """One model of one server. Its session lives on the event loop that asks first."""
 
-    def __init__(self, spec: ModelSpec, client: Any, patience: float) -> None:
+    def __init__(self, spec: ModelSpec, base_url: str, key: str, patience: float) -> None:
+        import aiohttp
+
         self._spec = spec
-        self._client = client
+        self._base_url = base_url
         self._patience = patience
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+            timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=patience),
+            connector=aiohttp.TCPConnector(limit=0),
+            trust_env=bool(getproxies()),  # proxies only: it also reads ~/.netrc at every request
+        )
 
     async def chat(self, request: ChatRequest, emit: Emit) -> None:
         """Stream an answer from the server.
 
         Raises:
-            Unavailable: it is down or slow. InferenceFailed: it broke off in mid-answer.
+            Unavailable: it is down or refuses us. InferenceFailed: it broke off in mid-answer.
         """
-        import openai
+        import aiohttp
 
-        create = self._client.chat.completions.with_streaming_response.create
-        if request.prompt is not None:
-            create = self._client.completions.with_streaming_response.create
+        path = "/completions" if request.prompt is not None else "/chat/completions"
+        body = orjson.dumps(_body(request, str(self._spec.options.get("model") or self._spec.id)))
+        answering = False
         try:
-            async with create(**_body(request, self._name)) as response:
-                await self._relay(response.iter_bytes(), emit)
-        except openai.APIStatusError as error:
-            raise _refusal(error, self._spec.id) from error
-        except (openai.APIConnectionError, TimeoutError) as error:
-            raise Unavailable(
-                f"The server of {self._spec.id} does not answer. Is it running?", retry_after=5
-            ) from error
+            async with self._session.post(self._base_url + path, data=body) as response:
+                if response.status >= 400:
+                    raise _refusal(response.status, await response.read(), self._spec.id)
+                answering = True
+                await self._relay(response.content.iter_any(), emit)
+        except TimeoutError as error:
+            raise self._lost(answering, f"fell silent for {self._patience:.0f} s") from error
+        except aiohttp.ClientError as error:
+            raise self._lost(answering, "broke off in mid-answer") from error
 
-    @property
-    def _name(self) -> str:
-        return str(self._spec.options.get("model") or self._spec.id)
+    def _lost(self, answering: bool, how: str) -> AtelierError:
+        if answering:
+            return InferenceFailed(f"The server of {self._spec.id} {how}. Ask again.")
+        return Unavailable(
+            f"The server of {self._spec.id} does not answer. Is it running?", retry_after=5
+        )
 
     async def _relay(self, pieces: AsyncIterator[bytes], emit: Emit) -> None:
-        finish: Finish = "stop"
+        finish: Finish | None = None
         calls: dict[int, dict[str, str]] = {}
-        ended = False
-        async for data in _lines(self._patient(pieces)):
+        async for data in _lines(pieces):
             if data == b"[DONE]":
-                ended = True
+                finish = finish or "stop"
                 break
             chunk = orjson.loads(data)
             if "error" in chunk:
-                raise InferenceFailed(f"The server of {self._spec.id} reported an error in mid-answer.")
+                raise InferenceFailed(f"The server of {self._spec.id} failed in mid-answer.")
             for choice in chunk.get("choices", ()):
                 _publish(choice.get("delta") or choice, emit, calls)
                 if choice.get("finish_reason"):
-                    finish, ended = FINISHES.get(choice["finish_reason"], "stop"), True
+                    finish = FINISHES.get(choice["finish_reason"], "stop")
             usage = chunk.get("usage")
             if usage:
                 emit.count(
                     input=usage.get("prompt_tokens", 0), output=usage.get("completion_tokens", 0)
                 )
-        if not ended:
-            raise InferenceFailed(f"The server of {self._spec.id} broke off in mid-answer. Ask again.")
+        if finish is None:
+            raise self._lost(True, "broke off in mid-answer")
         for call in calls.values():
             emit(ToolCall(call["id"], call["name"], call["arguments"]))
         emit(Done(finish))
 
-    async def _patient(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The pieces, each within the time limit between two of them."""
-        source = aiter(pieces)
-        while True:
-            try:
-                async with asyncio.timeout(self._patience):
-                    piece = await anext(source)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise InferenceFailed(
-                    f"The server of {self._spec.id} fell silent for {self._patience:.0f} s."
-                ) from None
-            except Exception as error:  # the HTTP library's own zoo of broken connections
-                raise InferenceFailed(
-                    f"The connection to the server of {self._spec.id} broke in mid-answer. Ask again."
-                ) from error
-            yield piece
-
     async def close(self) -> None:
-        await self._client.close()
+        """Close the connections."""
+        await self._session.close()
 
 
 async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -161,7 +147,7 @@ def _publish(delta: dict[str, Any], emit: Emit, calls: dict[int, dict[str, str]]
 
 
 def _body(request: ChatRequest, model: str) -> dict[str, Any]:
-    """The request in OpenAI's words; what OpenAI has no word for goes into extra_body."""
+    """The request in OpenAI's words, and those that other servers added."""
     body: dict[str, Any] = {
         "model": model,
         "stream": True,
@@ -171,21 +157,19 @@ def _body(request: ChatRequest, model: str) -> dict[str, Any]:
         body["prompt"] = request.prompt
     else:
         body["messages"] = [_message(message) for message in request.messages]
-    named = ("max_tokens", "temperature", "top_p", "seed")
+    named = ("max_tokens", "temperature", "top_p", "seed", "top_k", "min_p", "repetition_penalty")
     body |= {name: value for name in named if (value := getattr(request, name)) is not None}
     if request.stop:
         body["stop"] = list(request.stop)
     if request.tools:
-        body["tools"] = [{"type": "function", "function": tool.model_dump()} for tool in request.tools]
+        body["tools"] = [
+            {"type": "function", "function": tool.model_dump()} for tool in request.tools
+        ]
     if request.json_schema is True:
         body["response_format"] = {"type": "json_object"}
     elif request.json_schema:
         schema = {"name": "answer", "schema": request.json_schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    extra = ("top_k", "min_p", "repetition_penalty")
-    body["extra_body"] = {
-        name: value for name in extra if (value := getattr(request, name)) is not None
-    }
     return body
 
 
@@ -214,12 +198,9 @@ def _part(part: Any) -> dict[str, Any]:
     return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
 
 
-def _refusal(error: Any, model: str) -> AtelierError:
+def _refusal(status: int, answer: bytes, model: str) -> AtelierError:
     """The other server's status as one of ours; its words are passed on."""
-    body = error.body if isinstance(error.body, dict) else {}
-    words = str(body.get("message") or body.get("detail") or "")[:500]
-    said = f" It says: {words}" if words else ""
-    status = error.status_code
+    said = _words(answer)
     if status in {401, 403}:
         return Unavailable(f"The server of {model} refuses our key. Set OPENAI_API_KEY.{said}")
     if status == 404:
@@ -231,3 +212,14 @@ def _refusal(error: Any, model: str) -> AtelierError:
     if status < 500:
         return BadValue(f"The server of {model} refuses the request.{said}")
     return Unavailable(f"The server of {model} failed ({status}).{said}", retry_after=5)
+
+
+def _words(answer: bytes) -> str:
+    """What an error body says, in whichever of the usual shapes."""
+    try:
+        body = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return ""
+    error = body.get("error", body) if isinstance(body, dict) else body
+    words = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+    return f" It says: {str(words)[:500]}" if words else ""
