@@ -16,6 +16,7 @@ from engine.errors import (
     Unknown,
 )
 from engine.events import (
+    WAITING,
     Done,
     Event,
     Loading,
@@ -28,6 +29,7 @@ from engine.events import (
     Usage,
     fold,
 )
+from engine.logs import write_logs
 from engine.registry import ModelSpec
 from engine.requests import (
     AudioPart,
@@ -46,6 +48,7 @@ from engine.turns import Turn
 
 __all__ = [
     "VERSION",
+    "WAITING",
     "Access",
     "AtelierError",
     "AudioPart",
@@ -88,4 +91,5 @@ __all__ = [
     "Unknown",
     "Usage",
     "fold",
+    "write_logs",
 ]

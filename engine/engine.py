@@ -125,7 +125,7 @@ class Engine:
         Raises:
             AtelierError: at the first step when it cannot start, later when it failed.
         """
-        spec = self._resolve(request, caller)
+        spec = self.resolve(request, caller.session)
         ticket = caller.request_id or secrets.token_hex(8)
         row = self._row(ticket, spec, request, caller)
         began = time.monotonic()
@@ -158,10 +158,14 @@ class Engine:
     def _lane(self, spec: ModelSpec) -> Lane | RemoteLane:
         return self.remote if spec.lane == "remote" else self.lane
 
-    def _resolve(self, request: Request, caller: Caller) -> ModelSpec:
-        """The model asked for, else the session's if it can do this, else the default."""
-        if not request.model and caller.session:
-            chosen = self.sessions.get(caller.session).model
+    def resolve(self, request: Request, session: str = "") -> ModelSpec:
+        """The model that answers: the one asked for, else the session's if it can, else the default.
+
+        Raises:
+            Unknown: no such model. BadValue: it cannot do this.
+        """
+        if not request.model and session:
+            chosen = self.sessions.get(session).model
             if chosen and request.capability in self.registry.find(chosen).does:
                 return self.registry.find(chosen)
         return self.registry.resolve(request.model, request.capability)

@@ -246,6 +246,8 @@ BY_NAME = {
     "torchaudio": "must match torch's version",
     "torchvision": "must match torch's version",
     "tokenizers": "transformers' own; pinned with it",
+    "fastapi-offline": "its copies of Swagger UI and ReDoc are served, so /docs needs no network",
+    "gunicorn": "one of the documented ways to serve",
     "redis": "limits counts in it where a URL is set",
 }
 

@@ -1,0 +1,92 @@
+"""The REST API: the list of routers, one handler for every kind of error, the documentation.
+
+`api:app` is the whole application, page included, for `uvicorn` and `gunicorn`; it is built when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from engine import VERSION, Access, AtelierError, Engine, Settings, write_logs
+from routers import brenda_ai, chatvlm, docs, host, openai, signin
+from routers.refusals import Refusals
+from routers.wire import Gone, nobody
+
+ROUTERS = (openai, host, brenda_ai, chatvlm, docs, signin)
+SHAPES = ((openai.PATHS, openai.error, 400),)
+TAGS = [
+    {"name": "OpenAI", "description": "What the `openai` package and every tool on it speak."},
+    {"name": "Ollama Host", "description": "Plain text questions and the usage dashboard."},
+    {"name": "Brenda", "description": "Language models with sessions and stop."},
+    {"name": "ChatVLM", "description": "The service itself: health and models."},
+]
+FREE = frozenset({"/health", "/ready", "/signin", *docs.FREE})
+ADMIN = (("*", "/api/v1/admin/"), ("DELETE", "/models/"))
+OURS = ("/v1/", "/api/")  # unknown paths below these are errors, not pages
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def build_api(engine: Engine, access: Access, lifespan: Lifespan, cookie: str) -> FastAPI:
+    """The API over an engine. `app.state.refuse` answers errors in the words of a path's dialect."""
+    refusals = Refusals(SHAPES)
+    app = FastAPI(
+        title="Atelier",
+        version=VERSION,
+        summary="Every AI modality behind one page and one API.",
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        exception_handlers={
+            AtelierError: refusals.ours,
+            RequestValidationError: refusals.misshapen,
+            HTTPException: refusals.framework,
+            Gone: nobody,
+            Exception: refusals.broken,
+        },
+    )
+    app.state.engine = engine
+    app.state.access = access
+    app.state.cookie = cookie
+    app.state.refuse = refusals.answer
+    app.state.ready = False
+    for module in ROUTERS:
+        app.include_router(module.router)
+    describe = app.openapi
+    app.openapi = cache(lambda: _secured(describe()))  # type: ignore[method-assign]
+    return app
+
+
+def _secured(schema: dict[str, Any]) -> dict[str, Any]:
+    """The description, saying that a bearer token may be needed."""
+    bearer = {"bearer": {"type": "http", "scheme": "bearer"}}
+    schema.setdefault("components", {})["securitySchemes"] = bearer
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            operation["security"] = [] if path in FREE else [{"bearer": []}]
+    return schema
+
+
+@cache
+def _built() -> ASGIApp:
+    from app import create_app
+
+    settings = Settings.from_args(())
+    write_logs(settings)
+    return create_app(settings)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return _built()
+    raise AttributeError(f"module 'api' has no attribute '{name}'")

@@ -1,0 +1,103 @@
+"""Who may do what: tokens, and the sign-in sessions that browsers hold instead of a token.
+
+Knows no HTTP: callers bring the token, the session and the address as plain strings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Literal
+
+from engine.errors import Limited, NoToken
+from engine.settings import Settings
+
+Rank = Literal["user", "admin"]
+
+LIFETIME = 30 * 86_400.0
+SESSIONS = 10_000
+GUESSES = 10
+WINDOW = 300.0
+ADDRESSES = 10_000
+
+
+class Access:
+    """The tokens of the settings and the sign-in sessions, in memory.
+
+    Args:
+        clock: seconds, monotonic; a test brings its own.
+
+    Attributes:
+        is_open: no token is asked for (the admin calls may still need theirs).
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._token = _digest(settings.token) if settings.token else b""
+        self._admin = _digest(settings.admin_token) if settings.admin_token else b""
+        self._sessions: OrderedDict[str, tuple[float, Rank]] = OrderedDict()
+        self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
+
+    @property
+    def is_open(self) -> bool:
+        return not self._token
+
+    def rank(self, token: str | None, session: str | None = None) -> Rank | None:
+        """What a bearer token or a sign-in session allows; None: nothing, sign in first."""
+        best = self.rank_of_token(token) if token else None
+        if best is None and session:
+            best = self.rank_of_session(session)
+        if best is None and self.is_open:
+            best = "user" if self._admin else "admin"
+        return best
+
+    def rank_of_token(self, token: str) -> Rank | None:
+        """The rank of a token; takes the same time whichever it is."""
+        given = _digest(token)
+        admin = hmac.compare_digest(given, self._admin or b"\0" * 32) and bool(self._admin)
+        user = hmac.compare_digest(given, self._token or b"\0" * 32) and bool(self._token)
+        if admin or (user and not self._admin):
+            return "admin"
+        return "user" if user else None
+
+    def rank_of_session(self, session: str) -> Rank | None:
+        """The rank of a sign-in session that is still valid."""
+        expires, rank = self._sessions.get(session, (0.0, None))
+        return rank if expires > self._clock() else None
+
+    def sign_in(self, token: str, address: str) -> str:
+        """Trade a token for a new session.
+
+        Raises:
+            Limited: too many wrong tokens from this address lately.
+            NoToken: this one is wrong.
+        """
+        now = self._clock()
+        wrong = self._wrong.setdefault(address, deque(maxlen=GUESSES))
+        self._wrong.move_to_end(address)
+        while len(self._wrong) > ADDRESSES:
+            self._wrong.popitem(last=False)
+        if len(wrong) == GUESSES and now - wrong[0] < WINDOW:
+            wait = WINDOW - (now - wrong[0])
+            raise Limited(f"Too many wrong tokens. Wait {wait:.0f} seconds.", retry_after=wait)
+        rank = self.rank_of_token(token)
+        if rank is None:
+            wrong.append(now)
+            raise NoToken("This token is not the right one. It is what ATELIER_TOKEN was set to.")
+        session = secrets.token_urlsafe(32)
+        self._sessions[session] = (now + LIFETIME, rank)
+        while len(self._sessions) > SESSIONS:
+            self._sessions.popitem(last=False)
+        return session
+
+    def sign_out(self, session: str) -> None:
+        """Forget a session; nothing happens when there is none."""
+        self._sessions.pop(session, None)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,206 @@
+"""Loading a causal LM and its tokenizer from a checked folder: device, type of weights, threads, errors.
+
+Publishes only what was built whole; a failure leaves nothing in memory.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from engine.checkpoints import check_checkpoint, may_run_code, weight_bytes
+from engine.errors import AtelierError, LoadFailed
+from engine.families._slots import is_out_of_memory
+from engine.registry import ModelSpec
+from engine.settings import Settings
+
+log = logging.getLogger("atelier.hf_chat")
+
+SMALL = 50_000_000  # parameters below which float32 beats bfloat16 on a processor
+
+
+def load_model(folder: Path, spec: ModelSpec, settings: Settings) -> tuple[Any, Any]:
+    """The model, on its device and ready to run, and its tokenizer.
+
+    Raises:
+        LoadFailed, NotDownloaded: see `check_checkpoint`; or transformers does not know or cannot fill the model.
+    """
+    config = check_checkpoint(folder, spec, settings)
+    remote = may_run_code(spec, settings)
+    try:
+        tokenizer = _load_tokenizer(folder, spec, remote)
+        model = _load_weights(folder, spec, settings, config, remote)
+    except BaseException:
+        gc.collect()
+        raise
+    return model, tokenizer
+
+
+def _load_tokenizer(folder: Path, spec: ModelSpec, remote: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    names = (
+        "tokenizer.json",
+        "tokenizer.model",
+        "vocab.json",
+        "vocab.txt",
+        "spiece.model",
+        "tekken.json",
+    )
+    if not any((folder / name).is_file() for name in names) and not remote:
+        raise LoadFailed(
+            f"Model '{spec.id}' has no tokenizer. Copy or download the model's folder again."
+        )
+    try:
+        return AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=remote
+        )
+    # Tokenizer files fail in as many ways as there are formats; this is their border.
+    except Exception as error:
+        raise LoadFailed(
+            f"The tokenizer of model '{spec.id}' cannot be read. Copy or download the model's folder again."
+        ) from error
+
+
+def _load_weights(
+    folder: Path, spec: ModelSpec, settings: Settings, config: dict[str, Any], remote: bool
+) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    device = choose_device(str(spec.options.get("device") or settings.device))
+    if device.type == "cpu":
+        torch.set_num_threads(usable_cores())
+    dtype = choose_dtype(
+        str(spec.options.get("dtype") or settings.dtype),
+        device,
+        stored_parameters(folder, spec, config),
+    )
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=remote,
+            use_safetensors=True,
+            output_loading_info=True,
+            device_map={"": device} if device.type == "cuda" else None,
+        )
+        check_filled(found, spec)
+        return model.to(device).eval().requires_grad_(False)
+    except AtelierError:
+        raise
+    # Building a model runs the code of any architecture: this is its border. A full device is the lane's to mend.
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise LoadFailed(_reason(error, spec, config)) from error
+
+
+def _reason(error: Exception, spec: ModelSpec, config: dict[str, Any]) -> str:
+    kind = str(config.get("model_type") or "")
+    text = str(error)
+    if "Unrecognized" in text or "does not recognize this architecture" in text:
+        return (
+            f"Model '{spec.id}' is of a kind ('{kind[:80]}') that the installed transformers does not know. "
+            "Choose another model, or update transformers."
+        )
+    if "size mismatch" in text or "mismatch" in text or "shape" in text:
+        return f"The weights of model '{spec.id}' do not match its config. Copy or download the model's folder again."
+    return f"Model '{spec.id}' could not be built ({type(error).__name__}). Copy or download its folder again."
+
+
+def check_filled(found: dict[str, Any], spec: ModelSpec) -> None:
+    """Refuse a model some of whose weights were not in its files: they would be random numbers."""
+    missing = sorted(found.get("missing_keys") or ())
+    wrong = sorted(str(key) for key in found.get("mismatched_keys") or ())
+    if wrong:
+        raise LoadFailed(
+            f"The weights of model '{spec.id}' do not match its config ({len(wrong)} of another shape). "
+            "Copy or download the model's folder again."
+        )
+    if missing:
+        raise LoadFailed(
+            f"Model '{spec.id}' lacks {len(missing)} of its weights, the first is {missing[0][:120]}. "
+            "Copy or download the model's folder again."
+        )
+
+
+def choose_device(name: str) -> Any:
+    """The torch device of a setting; auto is the first GPU, else Apple's, else the processor.
+
+    Raises:
+        LoadFailed: there is no such device.
+    """
+    import torch
+
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda:0" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise LoadFailed(
+            f"'{name}' is not a device. Use auto, cpu, cuda, cuda:1 or mps."
+        ) from error
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise LoadFailed(f"This machine has no device '{name}'. Use auto, or cpu.")
+    return device
+
+
+def choose_dtype(name: str, device: Any, parameters: int) -> Any:
+    """The torch type of the weights.
+
+    auto: bfloat16 on a GPU, and on a processor with bfloat16 instructions unless the model is small: there
+    its time goes into the calls, not into reading weights, and float32 calls are the cheaper ones.
+    """
+    import torch
+
+    named = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name in named:
+        return named[name]
+    if name != "auto":
+        raise LoadFailed(
+            f"'{name}' is not a type of weights. Use auto, float32, bfloat16 or float16."
+        )
+    if device.type != "cpu":
+        return torch.bfloat16
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast and parameters >= SMALL else torch.float32
+
+
+def stored_parameters(folder: Path, spec: ModelSpec, config: dict[str, Any]) -> int:
+    """About how many parameters the files hold, by their size and the config's type."""
+    wide = json.dumps(config).find('"float32"') >= 0
+    return weight_bytes(folder, spec) // (4 if wide else 2)
+
+
+def usable_cores() -> int:
+    """Physical cores this process may use; OMP_NUM_THREADS goes before what the machine says."""
+    import psutil
+
+    if (told := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(told) > 0:
+        return int(told)
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    return max(1, min(cores, allowed, _quota() or cores))
+
+
+def _quota() -> int:
+    """Whole cores a container may use; 0 where nothing says."""
+    try:
+        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return 0 if limit == "max" else max(1, int(limit) // int(period))
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,140 @@
+"""What the dialects' bodies have in common: fields nobody knows, sampling, pictures and sound in JSON.
+
+Knows no dialect. `build` is the one place where a value out of bounds becomes a 400.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import logging
+import re
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engine import BadValue
+
+R = TypeVar("R", bound=BaseModel)
+NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ms|s|m|h)?")
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+log = logging.getLogger("atelier.wire")
+
+
+def shown(example: dict[str, Any]) -> ConfigDict:
+    """The configuration of a body that shows this example in the documentation."""
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
+def example(value: Any, media: str = "application/json") -> dict[int | str, dict[str, Any]]:
+    """The documented answer of a route."""
+    return {200: {"description": "Done", "content": {media: {"example": value}}}}
+
+
+class Body(BaseModel):
+    """A request body. Fields it does not have are taken, ignored and named in `X-Ignored-Params`."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    def ignored(self, dialect: str, *more: str) -> tuple[str, ...]:
+        """The names of the fields that were sent and that nothing reads, `more` included."""
+        names = [name for name in (self.model_extra or {}) if NAME.fullmatch(name)][:20]
+        for name in (*names, *more):
+            _log_once(dialect, name)
+        return (*names, *more)
+
+
+@functools.lru_cache(maxsize=512)
+def _log_once(dialect: str, name: str) -> None:
+    log.info("%s: the field '%s' is ignored", dialect, name)
+
+
+class Sampling(Body):
+    """How the next token is chosen; the dialects' names for it agree."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    keep_alive: float | str | None = Field(
+        None, description='Seconds ("5m" too) the model stays loaded afterwards; -1 for good.'
+    )
+
+    def sampling(self) -> dict[str, Any]:
+        """The fields of a `ChatRequest` that were given."""
+        names = (
+            "temperature",
+            "top_p",
+            "top_k",
+            "min_p",
+            "repetition_penalty",
+            "max_tokens",
+            "seed",
+        )
+        values = {name: getattr(self, name) for name in names}
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        keep = seconds_of(self.keep_alive)
+        return {k: v for k, v in values.items() if v is not None} | {
+            "stop": stop,
+            "keep_alive": keep,
+        }
+
+
+def build(kind: type[R], **values: Any) -> R:
+    """A request of the engine; a value out of its bounds is a BadValue that names the field."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        where, what = first_of(error.errors())
+        raise BadValue(f"{where}: {what}." if where else f"{what}.", param=where or None) from None
+
+
+def first_of(errors: Any) -> tuple[str, str]:
+    """Where and what the first of pydantic's complaints is, as people read it."""
+    error = errors[0]
+    place = [str(part) for part in error["loc"] if part not in {"body", "query", "path"}]
+    what = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
+    if error["type"] == "json_invalid":
+        return "", f"the body is not JSON ({error.get('ctx', {}).get('error', what)})"
+    if error["type"] in {"missing", "model_attributes_type"} and not place:
+        return "", "the body must be a JSON object (Content-Type: application/json)"
+    return ".".join(place), what
+
+
+def seconds_of(value: float | str | None) -> float | None:
+    """Seconds of a number or of "300ms", "5m", "1h"; BadValue for anything else."""
+    if value is None or isinstance(value, int | float):
+        return value
+    match = DURATION.fullmatch(value.strip())
+    if match is None:
+        raise BadValue('keep_alive: write seconds, or "300s", "5m", "1h".', param="keep_alive")
+    return float(match[1]) * UNITS[match[2] or "s"]
+
+
+def bytes_of(value: str, param: str) -> bytes:
+    """The bytes of base64 text or a `data:` URL.
+
+    Raises:
+        BadValue: it is neither; an address on the web is said to be off.
+    """
+    if value[:8].lower().startswith(("http://", "https://")):
+        raise BadValue(
+            f"{param}: this server fetches no URLs. Send the file itself as base64.", param=param
+        )
+    if value[:5].lower() == "data:":
+        head, comma, value = value.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise BadValue(f"{param}: a data URL must hold base64.", param=param)
+    try:
+        data = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadValue(f"{param}: this is not base64.", param=param) from None
+    if not data:
+        raise BadValue(f"{param}: it is empty.", param=param)
+    return data

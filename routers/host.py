@@ -1,0 +1,188 @@
+"""The Ollama Host dialect: ask a model in plain text, and the dashboard over what was asked.
+
+Knows its four paths and the engine's events and ledger, nothing of models or access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi import Request as HttpRequest
+from starlette.responses import Response
+
+from engine import BadValue, ChatRequest, Event, Message, Result, Text
+from routers import wire
+from routers.bodies import Body, build, example, shown
+from routers.refusals import plain
+
+NANOSECONDS = 1_000_000_000
+
+
+class AskBody(Body):
+    """A question to an agent (a model), and what the usage ledger files it under."""
+
+    model_config = shown(
+        {
+            "agent": "starter-chat",
+            "content": "Hello",
+            "template": "You are polite and exact.",
+            "project": "projeto1",
+            "process_id": "001",
+        }
+    )
+
+    agent: str | None = None
+    content: str
+    template: str | None = None
+    user_key: str | int | None = None
+    project: str | int | None = None
+    process_id: str | int | None = None
+    subprocess_id: str | int | None = None
+
+    def tags(self) -> dict[str, str]:
+        """The fields of the ledger."""
+        names = ("user_key", "project", "process_id", "subprocess_id")
+        values = {name: getattr(self, name) for name in names}
+        return {name: str(value)[:256] for name, value in values.items() if value is not None}
+
+
+def parse(body: AskBody) -> ChatRequest:
+    """The request a question makes. Raises BadValue for an empty one."""
+    if not body.content.strip():
+        raise BadValue("content: it is empty. Ask something.", param="content")
+    system = [Message.of("system", body.template)] if body.template else []
+    messages = (*system, Message.of("user", body.content))
+    return build(ChatRequest, model=body.agent, messages=messages)
+
+
+async def stream(events: AsyncIterator[Event], meta: wire.Meta) -> AsyncGenerator[bytes]:
+    """The answer's text as it comes."""
+    async for event in events:
+        if isinstance(event, Text):
+            yield event.delta.encode()
+
+
+def reply(result: Result, meta: wire.Meta) -> str:
+    return result.text
+
+
+def _frame(body: dict[str, Any]) -> bytes:
+    """A failure after the first words; plain text has no other place for it."""
+    return f"\n\n[{body['error']}: {body['detail']}]".encode()
+
+
+error = plain
+HOST = wire.Dialect(
+    "host",
+    stream,
+    reply,
+    error,
+    frame=_frame,
+    end=b"",
+    pulse=b"",
+    media="text/plain; charset=utf-8",
+)
+router = APIRouter(tags=["Ollama Host"])
+
+
+@router.get("/api/v1/ai/models", summary="The chat models' names", responses=example(["llama3"]))
+async def models(http: HttpRequest) -> Response:
+    return wire.json([spec.id for spec in wire.engine_of(http).models("chat")])
+
+
+@router.post(
+    "/api/v1/ai/ask_sync",
+    summary="Ask and wait for the whole answer",
+    responses=example("The whole answer.", "text/plain"),
+)
+async def ask_sync(body: AskBody, http: HttpRequest) -> Response:
+    return await _ask(body, http, stream=False)
+
+
+@router.post(
+    "/api/v1/ai/ask_async",
+    summary="Ask and read the answer as it is written",
+    responses=example("The answer in pieces.", "text/plain"),
+)
+async def ask_async(body: AskBody, http: HttpRequest) -> Response:
+    return await _ask(body, http, stream=True)
+
+
+async def _ask(body: AskBody, http: HttpRequest, stream: bool) -> Response:
+    request = parse(body)
+    meta = wire.meta_of(http, request, body.ignored("host"))
+    events = wire.engine_of(http).run(request, wire.caller_of(http, "host", body.tags()))
+    return await wire.respond(http, events, HOST, meta, stream=stream)
+
+
+@router.get(
+    "/api/v1/admin/dashboard",
+    summary="What was asked, of which model, for whom, and what it took",
+    responses=example(
+        [
+            {
+                "date": "2026-08-04T11:05:00+00:00",
+                "total_seconds": 1500000000,
+                "duration_s": 1.5,
+                "total_tokens": 123,
+                "input_tokens": 23,
+                "output_tokens": 100,
+                "model_name": "starter-chat",
+                "input": [{"role": "user", "content": "example"}],
+                "output": "the answer",
+                "project": "projeto1",
+                "process_id": "p001",
+                "subprocess_id": "s001",
+                "user_key": "u1",
+            }
+        ]
+    ),
+)
+async def dashboard(
+    http: HttpRequest,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    project: str | None = None,
+    model: str | None = None,
+    user_key: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> Response:
+    usage = wire.engine_of(http).usage
+    await usage.flush()
+    rows = await usage.rows(
+        since=since,
+        until=until,
+        project=project,
+        model=model,
+        user_key=user_key,
+        limit=limit,
+        offset=offset,
+    )
+    return wire.json([_row(row) for row in rows])
+
+
+def _row(row: Any) -> dict[str, Any]:
+    return {
+        "date": row.started_at.isoformat(),
+        "total_seconds": round(row.seconds * NANOSECONDS),
+        "duration_s": row.seconds,
+        "total_tokens": row.input_tokens + row.output_tokens,
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "model_name": row.model,
+        "input": row.input,
+        "output": row.output,
+        "project": row.project or None,
+        "process_id": row.process_id or None,
+        "subprocess_id": row.subprocess_id or None,
+        "user_key": row.user_key or None,
+        "dialect": row.dialect,
+        "task": row.task,
+        "status": row.status,
+        "session": row.session,
+        "request_id": row.request_id,
+    }
