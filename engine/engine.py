@@ -25,6 +25,7 @@ from engine.events import Event, Result, Usage
 from engine.footprints import Choices, Footprints
 from engine.job import Job
 from engine.lane import Lane
+from engine.network import set_switches
 from engine.registry import ModelSpec, Registry, discover
 from engine.remote_lane import RemoteLane
 from engine.requests import Capability, ChatRequest, Request
@@ -69,7 +70,9 @@ class Engine:
     _chores: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
-        self.turns = Turns(self.conversations, self.run, self.settings.reattach_seconds)
+        self.turns = Turns(
+            self.conversations, self.run, self.settings.reattach_seconds, halt=self.stop_request
+        )
 
     @classmethod
     def build(
@@ -85,6 +88,7 @@ class Engine:
         Args:
             families, specs, device: in place of those that are found.
         """
+        set_switches(settings)
         found = discover() if families is None else families
         registry = Registry(specs) if specs is not None else Registry.build(settings, found)
         database = Database(settings.database_url, settings.data_dir)

@@ -117,7 +117,7 @@ class Settings(BaseSettings):
         256, ge=16, description="Prompt tokens read between two steps of running answers."
     )
     offline: bool = Field(
-        False, description="Never reach out: sets every library's offline switch."
+        False, description="Model libraries never reach out: sets their offline switches."
     )
     allow_remote_code: str = Field(
         "", description='Repositories whose own code may run: "org/name@revision", comma-separated.'

@@ -21,6 +21,7 @@ from engine.requests import ChatRequest
 from engine.transcripts import Entry
 
 Run = Callable[[ChatRequest, Caller], AsyncGenerator[Event]]
+Halt = Callable[[str], bool]
 FIRST_SECONDS = 5.0  # a turn nobody has followed yet waits at least so long for the page that asked
 log = logging.getLogger("atelier.turns")
 
@@ -43,6 +44,7 @@ class Turn:
         caller: Caller,
         reattach_seconds: float,
         clock: Callable[[], float],
+        halt: Halt,
     ) -> None:
         self.conversation_id = conversation_id
         self.request = request
@@ -53,6 +55,7 @@ class Turn:
         self.error: AtelierError | None = None
         self._reattach = reattach_seconds
         self._clock = clock
+        self._halt = halt
         self._events: list[Event | None] = []  # None: a state that a newer one replaced
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -88,9 +91,12 @@ class Turn:
 
     async def stop(self) -> None:
         """End it with what is there; returns when that is kept."""
+        if self._task is None:
+            return
+        if not self._stopping and self._halt(self.caller.request_id):
+            self._stopping = True  # the stream ends by itself, with its usage
         self._cancel()
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        await asyncio.wait([self._task])
 
     def _wait(self, seconds: float) -> None:
         """Cancel the work unless somebody follows it within so long."""
@@ -165,6 +171,8 @@ class Turns:
 
     Args:
         run: `Engine.run`.
+        halt: `Engine.stop_request`: ends a request by its id so that its stream still says what it used;
+            False where it cannot, then the stream is cancelled.
         reattach_seconds: how long an answer goes on when nobody follows it any more; 0: not at all.
         clock: seconds that only grow.
     """
@@ -175,9 +183,11 @@ class Turns:
         run: Run,
         reattach_seconds: float = 20.0,
         clock: Callable[[], float] = time.monotonic,
+        halt: Halt = lambda request_id: False,
     ) -> None:
         self._conversations = conversations
         self._run = run
+        self._halt = halt
         self._reattach = reattach_seconds
         self._clock = clock
         self._turns: dict[str, Turn] = {}
@@ -202,7 +212,7 @@ class Turns:
         if conversation_id in self._turns:
             raise Conflict("This conversation is still being answered. Stop it first.")
         turn = self._turns[conversation_id] = Turn(
-            conversation_id, request, caller, self._reattach, self._clock
+            conversation_id, request, caller, self._reattach, self._clock, self._halt
         )
         try:
             if text is None:
@@ -254,6 +264,8 @@ class Turns:
                     else:
                         turn._publish(event)
             finish, turn.error = done.finish if done else "stop", None
+            if turn._stopping:
+                finish = "stopped"
         except asyncio.CancelledError:  # ours: the turn was stopped, or nobody follows it
             finish, turn.error = "stopped", None
         except AtelierError as error:

@@ -12,6 +12,7 @@ from engine import Caller, ChatRequest, Engine, Event, Message, Request, Setting
 from engine.callers import Priority
 from tests import echo
 from tests.serving import served, server  # noqa: F401
+from tests.turning import chat, chats, database, model, turns  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,7 @@ async def engine(build: Callable[..., Engine]) -> AsyncIterator[Engine]:
     await engine.close()
 
 
-def asking(text: str, model: str | None = None, **fields: object) -> ChatRequest:
+def asking(text: str, model: str | None = None, **fields: object) -> ChatRequest:  # noqa: F811
     """A chat request of one user message."""
     return ChatRequest(messages=(Message.of("user", text),), model=model, **fields)
 

@@ -48,7 +48,7 @@ PLAIN = frozenset({"pydantic", "pydantic_settings"})
 HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipart"})
 
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
-FAMILY = (*LEAVES, "registry", "media", "checkpoints", "devices")
+FAMILY = (*LEAVES, "registry", "media", "checkpoints", "devices", "faults")
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 OPEN = ("engine", *(f"engine.{name}" for name in (*LEAVES, "registry", "access")))
 # What the dialects share; none of them is built on another.

@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.checkpoints import check_checkpoint, may_run_code, weight_bytes
 from engine.errors import AtelierError, LoadFailed
-from engine.families._slots import is_out_of_memory
+from engine.faults import is_out_of_memory
 from engine.registry import ModelSpec
 from engine.settings import Settings
 

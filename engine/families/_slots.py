@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine.families._block import Block
+from engine.faults import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -311,11 +312,3 @@ def agrees(model: Any) -> bool:
     limit = 2e-3 if model.dtype == torch.float32 else 0.15
     log.debug("batched and own answers differ by %.2g of %.2g", float(far), limit)
     return bool(far <= limit)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """True for what torch raises when a device or the machine is full."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and (type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error))
-    )

@@ -21,6 +21,7 @@ from engine.families._decoding import Spelling, Stops, spelling
 from engine.families._defaults import context_of, default_sampling, end_tokens, sampling_of
 from engine.families._prompting import Prompter
 from engine.families._sampling import Draw, Sampler
+from engine.faults import is_out_of_memory
 from engine.registry import BatchEmit, ModelSpec
 from engine.requests import ChatRequest, Request
 from engine.settings import Settings
@@ -252,8 +253,6 @@ class HfChat:
 
     def _give_up(self, answers: list[Answer], error: Exception) -> None:
         """One prompt fails with its error; several read together are tried again one by one."""
-        from engine.families._slots import is_out_of_memory
-
         self._read = None
         for answer in reversed(answers):
             self._forget(answer)

@@ -1,0 +1,312 @@
+"""The page in a real browser: one conversation lived through, and its looks in every language and size."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import Settings
+from tests.serving import Served, serve, until
+
+CHROMIUM = next(
+    (p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), ""
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium"),
+]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+BOX = "#chat-box textarea"
+ANSWER = "#chat-log [data-testid=bot]"
+ASKED = "#chat-log [data-testid=user]"
+PATIENCE = 20.0  # seconds; a busy machine takes its time
+LONG = "!slow " + " ".join(f"w{n}" for n in range(1200))
+
+
+@dataclass
+class Tab:
+    """A browser tab on our page, and everything it complained about or asked of others."""
+
+    page: Any
+    url: str
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    def open(self, query: str = "") -> Tab:
+        self.page.goto(self.url + "/" + query)
+        self.page.wait_for_selector("#chat-list nav", state="attached")
+        self.wait("document.querySelectorAll('#chat-log .example, #chat-log .message').length > 0")
+        return self
+
+    def reload(self) -> None:
+        """Load the page anew. What the old page says about its streams being cut is not an error."""
+        self.page.reload()
+        self.page.wait_for_selector("#chat-list nav", state="attached")
+        self.errors.clear()
+
+    def wait(self, condition: str, argument: Any = None) -> None:
+        """Look until a script's condition holds. Not `wait_for_function`: our policy forbids its eval."""
+        end = time.monotonic() + PATIENCE
+        while not self.page.evaluate(condition, argument):
+            assert time.monotonic() < end, f"never: {condition} {argument or ''}; {self.errors}"
+            self.page.wait_for_timeout(50)
+
+    def ask(self, text: str) -> None:
+        self.page.fill(BOX, text)
+        self.page.press(BOX, "Enter")
+
+    def rest(self, text: str = "") -> str:
+        """Wait until no answer is on its way and the last one holds `text`; returns it."""
+        self.wait(
+            """([answer, text]) => !document.querySelector('.going') &&
+               document.querySelector('#chat-state .state') &&
+               ([...document.querySelectorAll(answer)].at(-1)?.innerText || '').includes(text)""",
+            [ANSWER, text],
+        )
+        return self.texts(ANSWER)[-1]
+
+    def texts(self, selector: str) -> list[str]:
+        return [element.inner_text().strip() for element in self.page.query_selector_all(selector)]
+
+    def growing(self) -> int:
+        """Wait for an answer that is being written; its length so far."""
+        self.page.wait_for_selector("#chat-state .going", timeout=15_000)
+        self.wait(f"(document.querySelectorAll('{ANSWER}')[0]?.innerText || '').length > 20")
+        return len(self.texts(ANSWER)[-1])
+
+    def overflow(self) -> list[int]:
+        """Pixels the page is wider and higher than the window."""
+        return self.page.evaluate(
+            "[document.documentElement.scrollWidth - innerWidth, document.body.scrollWidth - innerWidth,"
+            " document.documentElement.scrollHeight - innerHeight]"
+        )
+
+    def clean(self) -> None:
+        assert self.errors == [] and self.outside == []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    settings = Settings(  # type: ignore[call-arg]
+        data_dir=tmp_path_factory.mktemp("page"), device="cpu", _env_file=None
+    )
+    with serve(settings, None) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+Opens = Callable[..., Any]
+
+
+@pytest.fixture
+def opens(browser: Any, server: Served) -> Opens:
+    """Opens a tab with a language, a colour scheme and a size of its own."""
+
+    @contextmanager
+    def tab(
+        locale: str = "en-US", scheme: str = "light", width: int = 1280, height: int = 800
+    ) -> Iterator[Tab]:
+        small = width < 500
+        context = browser.new_context(
+            locale=locale,
+            color_scheme=scheme,
+            viewport={"width": width, "height": height},
+            has_touch=small,
+            is_mobile=small,
+        )
+        page = context.new_page()
+        made = Tab(page, server.url)
+        page.on("console", lambda m: m.type == "error" and made.errors.append(m.text))
+        page.on("pageerror", lambda error: made.errors.append(str(error)))
+        page.on(
+            "request", lambda r: made.outside.append(r.url) if foreign(r.url, server.url) else None
+        )
+        yield made
+        context.close()
+
+    return tab
+
+
+def foreign(url: str, own: str) -> bool:
+    return not url.startswith((own + "/", "data:", "blob:"))
+
+
+def test_a_conversation(opens: Opens, server: Served) -> None:
+    with opens() as tab:
+        tab.open()
+        assert "c=" not in tab.page.url
+        tab.ask("hello **there**")
+        assert tab.rest("there") == "echo: hello there"
+        assert (
+            "7 tokens" not in tab.texts("#chat-state")[0]
+            and "tokens" in tab.texts("#chat-state")[0]
+        )
+        assert tab.page.input_value(BOX) == "" and re.search(r"[?&]c=[\w-]{10,}", tab.page.url)
+
+        # A long answer: it streams, a reload finds it again, Stop ends it on the engine.
+        tab.page.click("#chat-new")
+        tab.page.wait_for_selector("#chat-log .example")
+        tab.ask(LONG)
+        length = tab.growing()
+        tab.wait(f"document.querySelector('{ANSWER}').innerText.length > {length}")
+        tab.reload()
+        assert tab.growing() > length
+        assert server.running == 1
+        tab.page.click("#chat-stop")
+        stopped = tab.rest("w1 ")
+        assert server.running == 0 and len(stopped) < len(LONG)
+        assert "stopped" in tab.texts("#chat-state")[0]
+
+        # Edit the question, then have the answer made again.
+        tab.page.hover(ASKED)
+        tab.page.click("#chat-log .message-buttons-right [aria-label=Edit]")
+        tab.page.fill("#chat-log textarea", "edited question")
+        tab.page.click("#chat-log [aria-label=Submit]")
+        assert tab.rest("edited") == "echo: edited question"
+        assert tab.texts(ASKED) == ["edited question"]
+        tab.page.click("#chat-log [aria-label=Retry]")
+        tab.page.wait_for_selector("#chat-state .going, #chat-state .state")
+        tab.rest("edited")
+        assert len(tab.texts(ANSWER)) == 1
+        tab.clean()
+
+
+def test_a_failure_loses_nothing(opens: Opens) -> None:
+    with opens() as tab:
+        tab.open()
+        tab.page.click("#chat-settings-opener")
+        tab.page.fill("#chat-temperature input", "9")
+        tab.ask("asked in vain")
+        tab.page.wait_for_selector(".state.failed")
+        assert "Temperature" in tab.texts(".state.failed")[0]
+        assert tab.page.input_value(BOX) == "asked in vain"
+        tab.page.fill("#chat-temperature input", "0,5")
+        tab.page.fill("#chat-system textarea", "be brief")
+        tab.page.press(BOX, "Enter")
+        assert tab.rest("vain") == "echo: asked in vain"
+        tab.page.click("#chat-code-opener")
+        code = " ".join(tab.texts("#chat-snippets code"))
+        assert '"temperature": 0.5' in code and "be brief" in code and "asked in vain" in code
+        tab.ask("!fail then")
+        tab.page.wait_for_selector(".state.failed")
+        assert "choose another model" in tab.texts(".state.failed")[0]
+        tab.clean()
+
+
+def test_keeping_conversations(opens: Opens, tmp_path: Path) -> None:
+    with opens() as tab:
+        tab.open()
+        tab.ask("the blue heron")
+        tab.rest("heron")
+        tab.page.click("#chat-menu-opener")
+        tab.page.click("#chat-rename")
+        tab.page.fill("#chat-name input", "Birds <b>&</b> beasts")
+        tab.page.press("#chat-name input", "Enter")
+        tab.page.wait_for_selector("#chat-list [aria-current] >> text=Birds <b>&</b> beasts")
+        tab.page.fill("#chat-search input", "HERON")
+        tab.wait("document.querySelectorAll('#chat-list [data-conversation]').length === 1")
+        tab.page.fill("#chat-search input", "no such thing")
+        tab.page.wait_for_selector("#chat-list .none")
+        tab.page.fill("#chat-search input", "")
+        tab.wait("document.querySelectorAll('#chat-list [data-conversation]').length > 1")
+        tab.page.click("#chat-menu-opener")
+        with tab.page.expect_download() as download:
+            tab.page.click("#chat-markdown")
+        assert download.value.suggested_filename.endswith(".md")
+        download.value.save_as(tmp_path / "chat.md")
+        assert "the blue heron" in (tmp_path / "chat.md").read_text(encoding="utf-8")
+        tab.page.click("#chat-menu-opener")
+        tab.page.click("#chat-delete")
+        tab.page.click("#chat-really")
+        tab.page.wait_for_selector("#chat-log .example")
+        assert not any("Birds" in title for title in tab.texts("#chat-list [data-conversation]"))
+        tab.wait("!location.search.includes('c=')")
+        tab.clean()
+
+
+def test_a_closed_tab_ends_its_answer(browser: Any, tmp_path: Path) -> None:
+    settings = Settings(  # type: ignore[call-arg]
+        data_dir=tmp_path, device="cpu", reattach_seconds=0.3, _env_file=None
+    )
+    with serve(settings, None) as running:
+        page = browser.new_page()
+        tab = Tab(page, running.url).open()
+        tab.ask(LONG)
+        tab.growing()
+        assert running.running == 1
+        page.close()
+        assert until(lambda: not running.running, 10) is True
+        assert [row.status for row in running.rows(dialect="ui")] == ["cancelled"]
+
+
+HOSTILE = (
+    "<img src=x onerror=window.pwned=1>",
+    "<script>window.pwned=1</script>",
+    "[click](javascript:window.pwned=1)",
+    "<svg onload=window.pwned=1></svg>",
+    "<iframe srcdoc='<script>parent.pwned=1</script>'></iframe>",
+    "<details open ontoggle=window.pwned=1>x</details>",
+    "![x](http://203.0.113.9/leak.png)",
+)
+
+
+def test_hostile_text_runs_nothing(opens: Opens) -> None:
+    with opens() as tab:
+        tab.open()
+        refused: list[str] = []
+        tab.page.on("requestfailed", lambda r: refused.append(r.url))
+        tab.ask("\n\n".join(HOSTILE))
+        tab.rest("echo:")
+        for link in tab.page.query_selector_all("#chat-log a"):
+            assert not (link.get_attribute("href") or "").startswith("javascript:")
+        assert tab.page.evaluate("window.pwned") is None
+        assert [url for url in tab.outside if url not in refused] == []
+
+
+@pytest.mark.parametrize(
+    ("locale", "scheme", "width", "words"),
+    [
+        ("ru-RU", "dark", 1280, ("Новая беседа", "Чем займёмся?", "свободно")),
+        ("fr-FR", "light", 390, ("Nouvelle discussion", "Sur quoi travaillons-nous", "au repos")),
+        ("pt-BR", "dark", 390, ("Nova conversa", "Em que vamos trabalhar?", "em repouso")),
+        ("de-DE", "light", 820, ("New chat", "What shall we work on?", "idle")),
+    ],
+)
+def test_looks(opens: Opens, locale: str, scheme: str, width: int, words: tuple[str, ...]) -> None:
+    with opens(locale, scheme, width, 844) as tab:
+        tab.open()
+        text = tab.page.evaluate("document.body.textContent")
+        assert [word for word in words if word not in text] == []
+        assert tab.overflow() == [0, 0, 0]
+        assert tab.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+        tab.ask("a " + "very" * 80 + " long word")
+        tab.rest("word")
+        assert tab.overflow() == [0, 0, 0]
+        for panel in ("chat-side", "chat-settings"):
+            if tab.page.is_visible(f"#{panel}-opener"):
+                tab.page.click(f"#{panel}-opener")
+                assert tab.page.is_visible(f"#{panel}") and tab.overflow() == [0, 0, 0]
+                tab.page.keyboard.press("Escape")
+        tab.page.click(".theme-toggle")
+        assert tab.page.evaluate("document.body.classList.contains('dark')") == (scheme == "light")
+        tab.clean()

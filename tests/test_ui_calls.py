@@ -1,0 +1,84 @@
+"""The page's endpoints as `gradio_client` sees them, on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from engine import Settings
+from tests.serving import Served, serve, until
+
+PUBLIC = {"/chat", "/models", "/status"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("calls")
+    settings = Settings(data_dir=folder, device="cpu", _env_file=None)  # type: ignore[call-arg]
+    with serve(settings, None) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Served) -> Iterator[Any]:
+    from gradio_client import Client
+
+    made = Client(server.url + "/", verbose=False)
+    yield made
+    made.close()
+
+
+def test_what_clients_are_offered(client: Any) -> None:
+    named = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(named) == PUBLIC
+    given = {p["parameter_name"]: p["parameter_has_default"] for p in named["/chat"]["parameters"]}
+    assert given.pop("message") is False and all(given.values())
+    assert {"history", "model", "system", "temperature", "stop", "seed", "max_tokens"} <= set(given)
+
+
+def test_chat_streams_and_ends_with_the_whole(client: Any, server: Served) -> None:
+    job = client.submit("!slow one two three four five six", api_name="/chat")
+    assert job.result(timeout=30) == "echo: !slow one two three four five six"
+    updates = [text for text in job.outputs() if text]
+    assert len(set(updates)) > 2 and all(updates[-1].startswith(text) for text in updates)
+    row = server.rows(limit=1)[0]
+    assert (row.dialect, row.model, row.status) == ("gradio", "echo", "ok")
+
+
+def test_every_parameter_arrives(client: Any) -> None:
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    options = {"model": "echo-batch", "system": "s", "max_tokens": 2, "temperature": 0.5, "seed": 1}
+    answer = client.predict("one two", history=said, stop=["zzz"], api_name="/chat", **options)
+    assert answer == "echo: one"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"model": "nothing"}, "not in the catalog"),
+        ({"temperature": 9}, "temperature"),
+        ({"history": [{"role": "robot", "content": "x"}]}, "history"),
+        ({"history": ["x"]}, "history"),
+    ],
+)
+def test_refusals_say_why(client: Any, options: dict[str, Any], said: str) -> None:
+    from gradio_client.exceptions import AppError
+
+    with pytest.raises(AppError, match=said):
+        client.predict("hi", api_name="/chat", **options)
+
+
+def test_a_cancelled_call_stops_the_engine(client: Any, server: Served) -> None:
+    job = client.submit("!slow " + "word " * 2000, api_name="/chat")
+    assert until(lambda: server.running)
+    job.cancel()
+    assert until(lambda: not server.running) is True
+
+
+def test_models_and_status(client: Any) -> None:
+    models = {row["id"]: row for row in client.predict(api_name="/models")}
+    assert models["echo"]["starter"] is True and models["echo"]["does"] == ["chat"]
+    status = client.predict(api_name="/status")
+    assert status["devices"][0]["total"] > 0 and status["devices"][0]["waiting"] == 0
