@@ -1,0 +1,1 @@
+"""The recipes that train the starter models; the application never imports them."""
