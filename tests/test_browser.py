@@ -187,7 +187,7 @@ def test_a_conversation(opens: Opens, server: Served) -> None:
         tab.page.click("#chat-log [aria-label=Retry]")
         tab.page.wait_for_selector("#chat-state .going, #chat-state .state")
         tab.rest("edited")
-        assert len(tab.texts(ANSWER)) == 1
+        tab.wait(f"document.querySelectorAll('{ANSWER}').length === 1")
         tab.clean()
 
 
@@ -305,7 +305,8 @@ def test_looks(opens: Opens, locale: str, scheme: str, width: int, words: tuple[
         for panel in ("chat-side", "chat-settings"):
             if tab.page.is_visible(f"#{panel}-opener"):
                 tab.page.click(f"#{panel}-opener")
-                assert tab.page.is_visible(f"#{panel}") and tab.overflow() == [0, 0, 0]
+                tab.page.locator(f"#{panel}").wait_for(state="visible", timeout=5000)
+                assert tab.overflow() == [0, 0, 0]
                 tab.page.keyboard.press("Escape")
         tab.page.click(".theme-toggle")
         assert tab.page.evaluate("document.body.classList.contains('dark')") == (scheme == "light")
