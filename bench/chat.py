@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
 
 from bench.models import SMALL, folder_of, ids
 from bench.report import median, quantile, table
@@ -70,8 +70,8 @@ class Ours:
         )
         self.backend: Any = hf_chat.load(spec, Settings(dtype=dtype, device="cpu", parallel=16))
         # Ids in, so that every side reads the very same prompt.
-        self.backend._prompter.ids = lambda request, context: (
-            [int(n) for n in request.prompt.split()],
+        self.backend._prompter.ids = lambda request, context: (  # type: ignore[method-assign]
+            [int(n) for n in (request.prompt or "").split()],
             True,
         )
 
@@ -247,7 +247,7 @@ class Process:
         result = self._pause()
         if isinstance(result, Exception):
             raise result
-        return result
+        return cast(Round, result)
 
     def close(self) -> None:
         self.process.kill()

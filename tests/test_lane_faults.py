@@ -173,12 +173,12 @@ async def test_a_foreign_fault_in_a_step_fails_the_batch_and_reloads_the_backend
     bench.lane.turn()
     model = bench.family.models[0]
     assert isinstance(model, BatchModel)
-    model.faults = [ValueError("tensor at /root/x")]
+    model.faults = [ValueError("tensor at /srv/x")]
     bench.turns()
     for job in jobs:
         with pytest.raises(InferenceFailed) as caught:
             await read(job)
-        assert "/root" not in caught.value.message
+        assert "/srv" not in caught.value.message
     assert bench.resident == [] and bench.device.taken == 0
     assert await run(bench, batch) == "0 1 2 "
 
