@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,18 +17,6 @@ from engine.errors import BadValue, Conflict, TooLarge, Unknown
 from engine.tables import conversations as table
 from engine.tables import messages
 from engine.transcripts import Entry
-from tests.stores import open_database
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with open_database(tmp_path) as database:
-        yield database
-
-
-@pytest.fixture
-def chats(database: Database) -> Conversations:
-    return Conversations(database)
 
 
 async def say(chats: Conversations, key: str, *texts: str) -> None:

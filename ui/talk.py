@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from engine import (
+    WAITING,
     AtelierError,
     BadValue,
     ChatRequest,
@@ -20,10 +21,7 @@ from engine import (
     Conversation,
     Engine,
     Entry,
-    Loading,
     Message,
-    Progress,
-    Queued,
     Result,
     Turn,
     Unknown,
@@ -37,7 +35,6 @@ OPTIONS = (
     "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed",
 )  # fmt: skip
 WHOLE = ("top_k", "max_tokens", "seed")
-WAITING = (Queued, Loading, Progress)
 
 
 @dataclass(frozen=True, slots=True)
