@@ -5,31 +5,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from engine import VERSION, Access, AtelierError, Engine, Settings, write_logs
-from routers import brenda_ai, chatvlm, docs, host, openai, signin
+from routers import brenda_ai, chatvlm, docs, host, jobs, models, ollama, openai, signin
 from routers.refusals import Refusals
-from routers.wire import Gone, nobody
+from routers.wire import Gone, Pace, nobody
 
-ROUTERS = (openai, host, brenda_ai, chatvlm, docs, signin)
-SHAPES = ((openai.PATHS, openai.error, 400),)
+ROUTERS = (models, openai, ollama, jobs, host, brenda_ai, chatvlm, docs, signin)
+SHAPES = (
+    (models.PATHS, models.error, 422),
+    (jobs.PATHS, jobs.error, 422),
+    (openai.PATHS, openai.error, 400),
+    (ollama.PATHS, ollama.error, 400),
+)
 TAGS = [
     {"name": "OpenAI", "description": "What the `openai` package and every tool on it speak."},
+    {"name": "Ollama", "description": "What the `ollama` package, its CLI and its tools speak."},
+    {"name": "Models", "description": "The catalog, plans, loading, adding and removing."},
+    {"name": "Jobs", "description": "Tickets of requests and downloads: follow, pause, cancel."},
     {"name": "Ollama Host", "description": "Plain text questions and the usage dashboard."},
     {"name": "Brenda", "description": "Language models with sessions and stop."},
     {"name": "ChatVLM", "description": "The service itself: health and models."},
 ]
 FREE = frozenset({"/health", "/ready", "/signin", *docs.FREE})
-ADMIN = (("*", "/api/v1/admin/"), ("DELETE", "/models/"))
+ADMIN = (("*", "/api/v1/admin/"), ("DELETE", "/models/"), *models.ADMIN, *ollama.ADMIN)
 OURS = ("/v1/", "/api/")  # unknown paths below these are errors, not pages
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -58,13 +67,22 @@ def build_api(engine: Engine, access: Access, lifespan: Lifespan, cookie: str) -
     app.state.engine = engine
     app.state.access = access
     app.state.cookie = cookie
+    app.state.pace = Pace()
     app.state.refuse = refusals.answer
     app.state.ready = False
+    app.state.routes = tuple(route for module in ROUTERS for route in _routes(module.router))
     for module in ROUTERS:
         app.include_router(module.router)
     describe = app.openapi
     app.openapi = cache(lambda: _secured(describe()))  # type: ignore[method-assign]
     return app
+
+
+def _routes(router: APIRouter) -> Iterator[BaseRoute]:
+    """The routes of a router and of those it is made of."""
+    for route in router.routes:
+        inner = getattr(route, "original_router", None)
+        yield from _routes(inner) if inner is not None else (route,)
 
 
 def _secured(schema: dict[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Round:
 class Listener:
     """An emit that notes when tokens were made."""
 
+    owner = "bench"
+
     def __init__(self) -> None:
         self.asked = time.perf_counter()
         self.times: list[float] = []
@@ -70,7 +72,7 @@ class Ours:
         )
         self.backend: Any = hf_chat.load(spec, Settings(dtype=dtype, device="cpu", parallel=16))
         # Ids in, so that every side reads the very same prompt.
-        self.backend._prompter.ids = lambda request, context: (  # type: ignore[method-assign]
+        self.backend._prompter.encode = lambda text, request, context: (  # type: ignore[method-assign]
             [int(n) for n in (request.prompt or "").split()],
             True,
         )

@@ -2,6 +2,7 @@
 
 from engine.access import Access, Rank
 from engine.callers import Caller, Priority
+from engine.cards import Card
 from engine.engine import VERSION, Engine
 from engine.errors import (
     AtelierError,
@@ -25,22 +26,29 @@ from engine.events import (
     Reasoning,
     Result,
     Text,
+    TokenLogprob,
     ToolCall,
     Usage,
+    Vector,
     fold,
 )
+from engine.jobs import Ticket
 from engine.logs import write_logs
+from engine.plan import Leaving, Plan
 from engine.registry import ModelSpec
 from engine.requests import (
     AudioPart,
     Call,
+    Capability,
     ChatRequest,
+    EmbedRequest,
     ImagePart,
     Message,
     Request,
     TextPart,
     Tool,
 )
+from engine.servers import Server
 from engine.settings import Settings
 from engine.status import EngineStatus, LaneStatus, ResidentModel
 from engine.transcripts import Conversation, Entry
@@ -56,10 +64,13 @@ __all__ = [
     "BadValue",
     "Call",
     "Caller",
+    "Capability",
+    "Card",
     "ChatRequest",
     "Conflict",
     "Conversation",
     "Done",
+    "EmbedRequest",
     "Engine",
     "EngineStatus",
     "Entry",
@@ -67,11 +78,13 @@ __all__ = [
     "Forbidden",
     "ImagePart",
     "LaneStatus",
+    "Leaving",
     "Limited",
     "Loading",
     "Message",
     "ModelSpec",
     "NoToken",
+    "Plan",
     "Priority",
     "Progress",
     "Queued",
@@ -80,9 +93,12 @@ __all__ = [
     "Request",
     "ResidentModel",
     "Result",
+    "Server",
     "Settings",
     "Text",
     "TextPart",
+    "Ticket",
+    "TokenLogprob",
     "TooLarge",
     "Tool",
     "ToolCall",
@@ -90,6 +106,7 @@ __all__ = [
     "Unavailable",
     "Unknown",
     "Usage",
+    "Vector",
     "fold",
     "write_logs",
 ]

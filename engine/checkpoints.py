@@ -35,6 +35,16 @@ def find_checkpoint(spec: ModelSpec) -> Path:
     raise _not_here(spec)
 
 
+def is_present(spec: ModelSpec) -> bool:
+    """Whether all of the model's files are on this machine; a model that has none always is. Reads no weights."""
+    if not (spec.path or spec.repo):
+        return True
+    try:
+        return bool(weight_files(find_checkpoint(spec), spec))
+    except (NotDownloaded, LoadFailed):
+        return False
+
+
 def hub_cache() -> Path:
     """The hub's cache folder, as its own tools find it."""
     if folder := os.environ.get("HF_HUB_CACHE"):
@@ -190,7 +200,7 @@ def _not_here(spec: ModelSpec, what: str = "None of") -> NotDownloaded:
     at = f" --revision {spec.revision}" if spec.revision else ""
     return NotDownloaded(
         f"{what} the files of model '{spec.id}' {'are' if what == 'None of' else 'is'} on this machine. "
-        f"Get them with: hf download {spec.repo}{at}"
+        f"Get them on the Models tab, by POST /v1/models/download, or with: hf download {spec.repo}{at}"
     )
 
 

@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -104,7 +105,14 @@ class Cuda:
         import pynvml
 
         handle = pynvml.nvmlDeviceGetHandleByIndex(_physical(self.index))
-        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
+        return max(0, int(pynvml.nvmlDeviceGetMemoryInfo(handle).used) - self._idle())
+
+    def _idle(self) -> int:
+        """What torch keeps for itself although nothing of ours lies in it: it is there for the next model."""
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.cuda.is_initialized():
+            return 0
+        return int(torch.cuda.memory_reserved(self.index) - torch.cuda.memory_allocated(self.index))
 
     def held(self) -> int:
         torch = sys.modules.get("torch")
@@ -115,6 +123,24 @@ class Cuda:
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def free_ram() -> int:
+    """Bytes of memory that programs may still take."""
+    import psutil
+
+    cpu = Cpu.find()
+    return max(0, min(int(psutil.virtual_memory().available), cpu.total - cpu.used()))
+
+
+@lru_cache(maxsize=1)
+def fast_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16 itself. Known on Linux; elsewhere no is assumed."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(name in flags for name in ("avx512_bf16", "amx_bf16"))
 
 
 def find_device(settings: Settings) -> Device:

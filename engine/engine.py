@@ -10,25 +10,32 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 
+from engine.adopt import Adoption
 from engine.callers import Caller
+from engine.cards import Cards
 from engine.conversations import Conversations
 from engine.database import Database
 from engine.devices import Device, find_device
+from engine.discovery import Servers
+from engine.download_rows import DownloadRows
+from engine.downloads import Downloads
 from engine.errors import AtelierError
-from engine.events import Event, Result, Usage
+from engine.events import Done, Event, Loading, Result, Usage
 from engine.footprints import Choices, Footprints
 from engine.job import Job
+from engine.jobs import Jobs, Phase, Track
 from engine.lane import Lane
+from engine.models import Models
 from engine.network import set_switches
 from engine.registry import ModelSpec, Registry, discover
 from engine.remote_lane import RemoteLane
-from engine.requests import Capability, ChatRequest, Request
+from engine.requests import ChatRequest, Request
 from engine.sessions import Sessions
 from engine.settings import Settings
 from engine.status import EngineStatus
@@ -43,14 +50,20 @@ log = logging.getLogger("atelier.engine")
 
 
 @dataclass(slots=True)
-class Engine:
+class Engine(Models):
     """Everything behind the door. Build it with `Engine.build`; use it between `start` and `close`.
 
     Attributes:
         registry: the catalog.
+        families: what loads models, by name.
+        adoption: what the user adds to the catalog.
         sessions: what belongs to an X-Session-ID: the model it chose.
         usage: the ledger, one row for each inference.
         conversations: chats kept on the server.
+        jobs: the tickets of all requests and downloads.
+        downloads: models on their way to this machine.
+        cards: what files tell of models.
+        servers: other servers, whose models are in the catalog as well.
         turns: answers being written into a conversation, detached from any page.
     """
 
@@ -59,17 +72,26 @@ class Engine:
     lane: Lane
     remote: RemoteLane
     database: Database
+    families: Mapping[str, ModuleType | Any]
     choices: Choices
+    servers: Servers
     usage: Ledger
     conversations: Conversations
+    jobs: Jobs
+    downloads: Downloads
+    cards: Cards
     sessions: Sessions = field(default_factory=Sessions)
     turns: Turns = field(init=False)
-    _jobs: dict[str, tuple[Caller, Job]] = field(default_factory=dict)
+    adoption: Adoption = field(init=False)
+    _running: dict[str, tuple[Caller, Track]] = field(default_factory=dict)
     _born: float = field(default_factory=time.monotonic)
     _opening: asyncio.Task[None] | None = None
     _chores: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
+        self.adoption = Adoption(self.settings, self.registry, self.families, self.servers)
+        self.downloads.ollama_url = self._find_ollama
+        self.downloads.pulled = self._look_again
         self.turns = Turns(
             self.conversations, self.run, self.settings.reattach_seconds, halt=self.stop_request
         )
@@ -93,21 +115,30 @@ class Engine:
         registry = Registry(specs) if specs is not None else Registry.build(settings, found)
         database = Database(settings.database_url, settings.data_dir)
         lane = Lane(device or find_device(settings), found, settings, Footprints(database))
+        remote = RemoteLane(found, settings, find=registry.find)
+        choices = Choices(database)
+        jobs = Jobs(settings, nudges=(lane.nudge, remote.nudge))
         return cls(
             settings=settings,
             registry=registry,
             lane=lane,
-            remote=RemoteLane(found, settings),
+            remote=remote,
             database=database,
-            choices=Choices(database),
+            families=found,
+            choices=choices,
+            servers=Servers(settings, registry, choices, able="remote" in found),
             usage=Ledger(database, settings),
             conversations=Conversations(database),
+            jobs=jobs,
+            downloads=Downloads(settings, registry, found, jobs, DownloadRows(database)),
+            cards=Cards(registry),
         )
 
     async def start(self) -> None:
         """Open the database in the background and begin the hourly chores."""
         self._opening = asyncio.create_task(asyncio.to_thread(self.database.open))
         self._chores = asyncio.create_task(self._keep_house(self._opening))
+        self.servers.start(self._opening)
 
     async def close(self) -> None:
         """End what runs, unload the models, write the last rows."""
@@ -115,6 +146,8 @@ class Engine:
             self._chores.cancel()
             with suppress(asyncio.CancelledError):
                 await self._chores
+        await self.servers.close()
+        await self.downloads.close()
         await self.turns.close()
         await self.remote.close()
         await asyncio.to_thread(self.lane.close)
@@ -132,22 +165,33 @@ class Engine:
         spec = self.resolve(request, caller.session)
         ticket = caller.request_id or secrets.token_hex(8)
         row = self._row(ticket, spec, request, caller)
+        track = self.jobs.begin(ticket, "request", self._title(row), spec.id, caller.session)
         began = time.monotonic()
         result = Result()
         job: Job | None = None
+        failed: AtelierError | None = None
         row.status = "cancelled"
+        self._running[row.id] = (caller, track)
         try:
-            job = self._lane(spec).submit(spec, request, caller)
-            self._jobs[row.id] = (caller, job)
+            if self.settings.auto_download and spec.repo:
+                async for state in self._fetched(spec, track):
+                    yield state
+            if track.stopped:
+                row.status = "stopped"
+                track.put(Done())
+                yield Done()
+                return
+            job = track.job = self._lane(spec).submit(spec, request, caller)
             begun = asyncio.get_running_loop().call_later(
                 BEGUN_AFTER, self.usage.write, replace(row, status="started")
             )
             async for event in job:
                 result.add(event)
+                track.put(event)
                 yield event
             row.status = "stopped" if job.stopped else "ok"
         except AtelierError as error:
-            row.status = error.code
+            row.status, failed = error.code, error
             raise
         finally:
             usage = job.usage if job is not None else Usage()
@@ -156,11 +200,34 @@ class Engine:
                 job.cancel()
                 if not job.over:
                     self._lane(spec).nudge()
-            self._jobs.pop(row.id, None)
+            self._running.pop(row.id, None)
+            phase: Phase = "failed" if failed else "done" if row.status == "ok" else "cancelled"
+            self.jobs.end(track, phase, failed)
             self._record(row, usage, result, time.monotonic() - began)
 
-    def _lane(self, spec: ModelSpec) -> Lane | RemoteLane:
-        return self.remote if spec.lane == "remote" else self.lane
+    async def _fetched(self, spec: ModelSpec, track: Track) -> AsyncGenerator[Event]:
+        """Fetch the model first where that is allowed and needed; says how far it is."""
+        async with aclosing(self.downloads.provide(spec)) as tickets:
+            async for ticket in tickets:
+                if track.stopped:
+                    return
+                track.phase = "downloading"
+                event = Loading(spec.id, ticket.done / ticket.total if ticket.total else None)
+                track.put(event)
+                yield event
+        track.phase = "queued"
+
+    def _find_ollama(self) -> str:
+        """Where the Ollama server is that pulls models; "" when none is known."""
+        return next((s.url for s in self.servers.list() if s.kind == "ollama"), "")
+
+    async def _look_again(self) -> None:
+        """Another server has a new model: bring the catalog up to date."""
+        await (self.servers.refresh() if self._find_ollama() else self.servers.probe())
+
+    def _title(self, row: Row) -> str:
+        """What a ticket is called: the last thing that was said, where texts may be kept."""
+        return row.input[-1]["content"] if row.input and self.settings.keep_text else row.task
 
     def resolve(self, request: Request, session: str = "") -> ModelSpec:
         """The model that answers: the one asked for, else the session's if it can, else the default.
@@ -215,54 +282,30 @@ class Engine:
         return self._stop(lambda caller: bool(request_id) and caller.request_id == request_id) > 0
 
     def _stop(self, meant: Any) -> int:
-        stopped = [job.stop() for caller, job in list(self._jobs.values()) if meant(caller)]
+        stopped = [track.stop() for caller, track in list(self._running.values()) if meant(caller)]
         self.lane.nudge()
         self.remote.nudge()
         return sum(stopped)
-
-    def models(self, capability: Capability | None = None) -> list[ModelSpec]:
-        """The catalog's rows, or those of one capability."""
-        return self.registry.models(capability)
-
-    async def load(self, model: str, keep_alive: float | None = None) -> float:
-        """Load a model; the seconds it took, 0 when it was loaded already.
-
-        Raises:
-            Unknown, DoesNotFit, LoadFailed, NotDownloaded.
-        """
-        spec = self.registry.find(model)
-        before = {resident.id for resident in self.lane.status().resident}
-        job = self._lane(spec).submit(spec, None, Caller(dialect="engine"))
-        try:
-            async for _ in job:
-                pass
-        finally:
-            job.cancel()
-        if spec.id in before:
-            return 0.0
-        return next((r.load_s for r in self.lane.status().resident if r.id == spec.id), 0.0)
-
-    async def evict(self, model: str) -> bool:
-        """Unload a model once its running requests ended. False: it was not loaded. Unknown: no such model."""
-        spec = self.registry.find(model)
-        return await asyncio.wrap_future(self._lane(spec).evict(spec.id))
-
-    def pin(self, model: str, pinned: bool) -> None:
-        """Keep a model in memory, or let it go again."""
-        spec = self.registry.find(model)
-        self._lane(spec).pin(spec.id, pinned)
-
-    def choose(self, capability: Capability, model: str) -> ModelSpec:
-        """Make a model the default of a capability, also after a restart."""
-        spec = self.registry.set_default(capability, model)
-        self.choices.set(f"default.{capability}", spec.id)
-        return spec
 
     def status(self) -> EngineStatus:
         """Devices, queue and loaded models; cheap."""
         uptime = time.monotonic() - self._born
         lanes = (self.lane.status(), self.remote.status())
         return EngineStatus(version=VERSION, uptime_s=uptime, lanes=lanes)
+
+    async def _restore_default(self) -> None:
+        """Set the default chat model; one of another server may have to be looked for first."""
+        self.servers.restore()
+        given = self.settings.openai_model and f"openai/{self.settings.openai_model}"
+        chosen = self.settings.default_chat or self.choices.get("default.chat") or given
+        if not chosen:
+            return
+        if not self.registry.knows(chosen):
+            await self.servers.looked()
+        try:
+            self.registry.set_default("chat", chosen)
+        except AtelierError as error:
+            log.warning("The default chat model: %s", error)
 
     async def _keep_house(self, opening: asyncio.Task[None]) -> None:
         """Once the database is open, restore what was chosen; then forget old texts every hour."""
@@ -271,12 +314,11 @@ class Engine:
         except AtelierError as error:
             log.error("Nothing can be kept: %s", error)
             return
-        chosen = self.settings.default_chat or self.choices.get("default.chat")
-        if chosen:
-            try:
-                self.registry.set_default("chat", chosen)
-            except AtelierError as error:
-                log.warning("The default chat model: %s", error)
+        try:
+            await self.downloads.start()  # first: what was fetched may be the default
+        except AtelierError as error:
+            log.error("Downloads that were running do not go on: %s", error)
+        await self._restore_default()
         while True:
             try:
                 await self.usage.prune(datetime.now(UTC))

@@ -4,6 +4,8 @@ AtelierError                 status  code
 ├── BadValue                 400     BAD_VALUE        a value is wrong
 ├── NoToken                  401     UNAUTHORIZED     no token, or the wrong one
 ├── Forbidden                403     FORBIDDEN        known, but not allowed
+│   ├── LicenceNeeded        403     LICENCE_NEEDED   its licence was not accepted yet
+│   └── Gated                403     GATED            its owners ask for something first
 ├── Unknown                  404     NOT_FOUND        no such model, file, conversation
 ├── Conflict                 409     CONFLICT         the state does not allow it now
 ├── TooLarge                 413     TOO_LARGE        more bytes or pixels than accepted
@@ -15,6 +17,9 @@ AtelierError                 status  code
 │   ├── Busy                 503     QUEUE_FULL
 │   ├── DoesNotFit           503     DOES_NOT_FIT     can never fit on this device
 │   ├── NotDownloaded        503     NOT_DOWNLOADED
+│   ├── DownloadFailed       503     DOWNLOAD_FAILED  the files could not be fetched
+│   │   ├── WrongFile        503     WRONG_FILE       … because one is not what its hash says
+│   │   └── NoSpace          503     NO_SPACE         … because the disk is full
 │   ├── LoadFailed           503     LOAD_FAILED      loading failed, cooling down
 │   └── BackendDied          503     BACKEND_DIED     the backend must be loaded anew
 └── TimedOut                 504     TIMED_OUT        over its time limit
@@ -60,6 +65,14 @@ class Forbidden(AtelierError):
     status, code = 403, "FORBIDDEN"
 
 
+class LicenceNeeded(Forbidden):
+    code = "LICENCE_NEEDED"
+
+
+class Gated(Forbidden):
+    code = "GATED"
+
+
 class Unknown(AtelierError):
     status, code = 404, "NOT_FOUND"
 
@@ -102,6 +115,18 @@ class DoesNotFit(Unavailable):
 
 class NotDownloaded(Unavailable):
     code = "NOT_DOWNLOADED"
+
+
+class DownloadFailed(Unavailable):
+    code = "DOWNLOAD_FAILED"
+
+
+class WrongFile(DownloadFailed):
+    code = "WRONG_FILE"
+
+
+class NoSpace(DownloadFailed):
+    code = "NO_SPACE"
 
 
 class LoadFailed(Unavailable):

@@ -5,6 +5,7 @@ There is no second, non-streaming result. This module knows no model, no dialect
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -40,17 +41,32 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """The model is being loaded; `fraction` in 0..1 where it is known."""
+    """The model is being loaded; `fraction` in 0..1 where it is known, `note` where it is not held as it is."""
 
     model: str
     fraction: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token of the answer, the logarithm of its probability, and the likeliest in its place, best first.
+
+    `token` is its text, with a mark where its `bytes` are no whole characters.
+    """
+
+    token: str
+    logprob: float
+    bytes: builtins.bytes
+    top: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """More of the answer's text."""
+    """More of the answer's text; `logprobs` of the tokens that made it, where they were asked for."""
 
     delta: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +161,7 @@ class Result:
     text: str = ""
     reasoning: str = ""
     tool_calls: list[ToolCall] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
     audio: list[Audio] = field(default_factory=list)
@@ -154,8 +171,9 @@ class Result:
     def add(self, event: Event) -> None:
         """Take one event in. States (Queued, Loading, Progress) leave no trace."""
         match event:
-            case Text(delta):
+            case Text(delta, logprobs):
                 self.text += delta
+                self.logprobs += logprobs
             case Reasoning(delta):
                 self.reasoning += delta
             case ToolCall():

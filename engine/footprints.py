@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.database import Database
 
@@ -17,19 +17,29 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
 log = logging.getLogger("atelier.database")
-Key = tuple[str, str, str]  # model, device, dtype
+
+
+class Key(NamedTuple):
+    """What a footprint was measured of: `form` as "bfloat16" or "int8", `shape` as "8192x16"."""
+
+    model: str
+    revision: str
+    device: str
+    form: str
+    shape: str
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What loading a model took: bytes on the device, and seconds."""
+    """What a model took: bytes once loaded, seconds to load, and the most bytes it held while it worked."""
 
     memory: int
     load_s: float
+    peak: int = 0
 
 
 class Footprints:
-    """Measured footprints by model, device and dtype."""
+    """Measured footprints, by model, revision, device, form and shape."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -37,13 +47,12 @@ class Footprints:
         self._changing = threading.Lock()
         database.at_open(self._load)
 
-    def get(self, model: str, device: str, dtype: str = "") -> Footprint | None:
+    def get(self, key: Key) -> Footprint | None:
         """The footprint, or None when it was never measured (or is not read yet)."""
-        return self._known.get((model, device, dtype))
+        return self._known.get(key)
 
-    def remember(self, model: str, device: str, footprint: Footprint, dtype: str = "") -> None:
-        """Keep the largest memory seen and the latest load time; returns at once."""
-        key = (model, device, dtype)
+    def remember(self, key: Key, footprint: Footprint) -> None:
+        """Keep the largest memory and peak seen and the latest load time; returns at once."""
         with self._changing:
             kept = self._known[key] = _merge(self._known.get(key), footprint)
         self._database.write(lambda c: _save(c, key, kept)).add_done_callback(_note)
@@ -53,8 +62,8 @@ class Footprints:
 
         from engine.tables import footprints
 
-        for model, device, dtype, memory, load_s in connection.execute(select(footprints)):
-            key, stored = (model, device, dtype), Footprint(memory, load_s)
+        for *names, memory, load_s, peak in connection.execute(select(footprints)):
+            key, stored = Key(*names), Footprint(memory, load_s, peak)
             with self._changing:
                 newer = self._known.get(key)
                 self._known[key] = _merge(stored, newer) if newer else stored
@@ -87,7 +96,10 @@ class Choices:
 
 
 def _merge(older: Footprint | None, newer: Footprint) -> Footprint:
-    return Footprint(max(older.memory, newer.memory), newer.load_s) if older else newer
+    if older is None:
+        return newer
+    memory, peak = max(older.memory, newer.memory), max(older.peak, newer.peak)
+    return Footprint(memory, newer.load_s, peak)
 
 
 def _save(connection: Connection, key: Key, footprint: Footprint) -> None:
@@ -95,13 +107,11 @@ def _save(connection: Connection, key: Key, footprint: Footprint) -> None:
 
     from engine.tables import footprints
 
-    model, device, dtype = key
-    row = {"model": model, "device": device, "dtype": dtype}
-    stored = connection.execute(
-        select(footprints.c.memory, footprints.c.load_s).filter_by(**row)
-    ).one_or_none()
+    row = key._asdict()
+    measured = footprints.c.memory, footprints.c.load_s, footprints.c.peak
+    stored = connection.execute(select(*measured).filter_by(**row)).one_or_none()
     kept = _merge(Footprint(*stored) if stored else None, footprint)
-    _put(connection, footprints, row, {"memory": kept.memory, "load_s": kept.load_s})
+    _put(connection, footprints, row, asdict(kept))
 
 
 def _choose(connection: Connection, key: str, value: str) -> None:

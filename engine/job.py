@@ -19,7 +19,8 @@ from engine.requests import Request
 
 @dataclass(eq=False)
 class Job:
-    """A request, its reader and its accounts. `request` is None for a plain load of the model.
+    """A request, its reader and its accounts. `request` is None for a plain load of the model, which then
+    stays for `hold` seconds (None: as the settings have it).
 
     Times are seconds of the lane's clock. `tag` is its place in the fair order, set by the queue.
     """
@@ -30,9 +31,9 @@ class Job:
     clock: Callable[[], float]
     loop: asyncio.AbstractEventLoop
     submitted: float = 0.0
+    hold: float | None = None
     load_s: float = 0.0
     tag: float = 0.0
-    usage: Usage = field(default_factory=Usage)
     started: float | None = None
     first: float | None = None
     deadline: float | None = None
@@ -41,8 +42,11 @@ class Job:
     cancelled: bool = False
     stopped: bool = False
     over: bool = False
+    _times: Usage = field(default_factory=Usage)
+    _counts: list[int] = field(default_factory=lambda: [0, 0, 0])  # tokens read, made, reused
     _inbox: deque[Event | AtelierError] = field(default_factory=deque)
     _waiter: asyncio.Future[None] | None = None
+    _taken: asyncio.Future[None] | None = None
     _read: bool = False
 
     # The reader's side, on its loop
@@ -57,6 +61,13 @@ class Job:
         while not self._inbox:
             self._waiter = self.loop.create_future()
             await self._waiter
+        self._waiter = None
+        item = self._next()
+        if not self._inbox and self._taken is not None and not self._taken.done():
+            self._taken.set_result(None)
+        return item
+
+    def _next(self) -> Event:
         item = self._inbox.popleft()
         if isinstance(item, AtelierError):
             self._read = True
@@ -73,10 +84,25 @@ class Job:
         return item
 
     def _merged(self, text: Text) -> Text:
-        more = []
-        while self._inbox and isinstance(self._inbox[0], Text):
-            more.append(self._inbox.popleft().delta)  # type: ignore[union-attr]
-        return Text(text.delta + "".join(more)) if more else text
+        texts = [text]
+        while self._inbox and isinstance(newer := self._inbox[0], Text):
+            texts.append(newer)
+            self._inbox.popleft()
+        if len(texts) == 1:
+            return text
+        told = tuple(one for text in texts for one in text.logprobs)
+        return Text("".join(text.delta for text in texts), told)
+
+    @property
+    def behind(self) -> bool:
+        """True while events lie here and the reader is busy with earlier ones; on its loop only."""
+        return self._waiter is None and bool(self._inbox)
+
+    async def taken(self) -> None:
+        """Wait until the reader has taken everything; on its loop only, for one waiter."""
+        if self.behind and not self.cancelled:
+            self._taken = self.loop.create_future()
+            await self._taken
 
     def cancel(self) -> None:
         """Nobody reads any more: the work ends at its next `emit`."""
@@ -104,6 +130,11 @@ class Job:
         return self.cancelled or self.over
 
     @property
+    def keep_alive(self) -> float | None:
+        """Seconds its model is to stay afterwards; None: as the settings have it."""
+        return self.request.keep_alive if self.request else self.hold
+
+    @property
     def untouched(self) -> bool:
         """True while no content was published, so that the request can be run again."""
         return self.first is None
@@ -117,12 +148,16 @@ class Job:
         self._inbox.append(event)
 
     def count(self, input: int, output: int, cached: int) -> None:
-        self.usage = replace(
-            self.usage,
-            input_tokens=self.usage.input_tokens + input,
-            output_tokens=self.usage.output_tokens + output,
-            cached_tokens=self.usage.cached_tokens + cached,
-        )
+        counts = self._counts
+        counts[0] += input
+        counts[1] += output
+        counts[2] += cached
+
+    @property
+    def usage(self) -> Usage:
+        """What it consumed so far; the seconds of its inference are in it once it is over."""
+        read, made, reused = self._counts
+        return replace(self._times, input_tokens=read, output_tokens=made, cached_tokens=reused)
 
     def begin(self, limit: float) -> None:
         """Inference starts now and may take `limit` seconds; what came before was waiting and loading."""
@@ -130,7 +165,8 @@ class Job:
         self.started = now
         self.deadline = now + limit
         queued = max(0.0, now - self.submitted - self.load_s)
-        self.usage = Usage(queued_s=queued, load_s=self.load_s)
+        self._times = Usage(queued_s=queued, load_s=self.load_s)
+        self._counts = [0, 0, 0]
 
     def finish(self, done: Done) -> None:
         """The end that went well; fills the usage's seconds in."""
@@ -139,7 +175,7 @@ class Job:
         now = self.clock()
         if self.started is not None:
             first = (self.first if self.first is not None else now) - self.started
-            self.usage = replace(self.usage, first_s=first, run_s=now - self.started)
+            self._times = replace(self._times, first_s=first, run_s=now - self.started)
         self.over = True
         self._inbox.append(Done(done.finish, self.usage))
 
@@ -148,7 +184,7 @@ class Job:
         if self.over:
             return
         if self.started is not None:
-            self.usage = replace(self.usage, run_s=self.clock() - self.started)
+            self._times = replace(self._times, run_s=self.clock() - self.started)
         self.over = True
         self._inbox.append(error)
 

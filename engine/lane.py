@@ -16,15 +16,18 @@ from types import ModuleType
 from typing import Any
 
 from engine.callers import Caller, Priority
+from engine.demand import Remembered
 from engine.devices import Device
 from engine.errors import AtelierError, BackendDied, Cancelled, Unavailable
 from engine.events import Done, Event, Loading, Queued
 from engine.faults import is_out_of_memory, wrapped
 from engine.job import Job, deliver
 from engine.line import Line
+from engine.plan import Plan
 from engine.registry import Batcher, ModelSpec
 from engine.requests import Request
-from engine.residency import Remembered, Residency, Resident
+from engine.residency import Residency
+from engine.resident import Resident
 from engine.settings import Settings
 from engine.status import LaneStatus
 from engine.waiting import Waiting
@@ -69,7 +72,9 @@ class Lane:
 
     # Called from event loops
 
-    def submit(self, spec: ModelSpec, request: Request | None, caller: Caller) -> Job:
+    def submit(
+        self, spec: ModelSpec, request: Request | None, caller: Caller, hold: float | None = None
+    ) -> Job:
         """Queue a request (None: only load the model). Read the job to the end, or `cancel` it.
 
         Raises:
@@ -77,7 +82,7 @@ class Lane:
         """
         self._models.check(spec)
         loop = asyncio.get_running_loop()
-        job = Job(spec, request, caller, self.clock, loop, submitted=self.clock())
+        job = Job(spec, request, caller, self.clock, loop, self.clock(), hold)
         with self._bell:
             if self._closing:
                 raise Unavailable(
@@ -95,6 +100,10 @@ class Lane:
         answer: Future[bool] = Future()
         self._send(lambda: self._models.evict(model, answer))
         return answer
+
+    def plan(self, spec: ModelSpec, context: int = 0, rows: int = 0, fresh: bool = False) -> Plan:
+        """What loading a model would do now. BadValue: in this form it cannot run here."""
+        return self._models.plan(spec, context, rows, fresh)
 
     def pin(self, model: str, pinned: bool) -> None:
         """Keep a model in memory whatever its keep-alive says."""
@@ -116,6 +125,7 @@ class Lane:
             waiting=len(self._waiting),
             running=len(self._running),
             resident=self._models.status(),
+            left_behind=self._models.left_behind,
         )
 
     def close(self, seconds: float = 5.0) -> None:
@@ -204,8 +214,9 @@ class Lane:
             sharers = [job, *(j for j in self._waiting if j.spec.id == model)]
             self._loading, busy, self._busy = model, self._busy, True
         self._tell_positions()
+        note = self._models.note(job.spec)
         for sharer in sharers:
-            self.put(sharer, Loading(model))
+            self.put(sharer, Loading(model, None, note))
         self.flush()
         began = self.clock()
         try:
@@ -220,13 +231,13 @@ class Lane:
             for sharer in sharers:
                 sharer.load_s += self.clock() - began
                 if not sharer.over:
-                    self.put(sharer, Loading(model, 1.0))
+                    self.put(sharer, Loading(model, 1.0, note))
 
     def _run(self, job: Job, resident: Resident) -> None:
         """Begin a job on a loaded model: join its batch, or run it to the end."""
         request = job.request
         batched = request is not None and isinstance(resident.backend, Batcher)
-        self._models.lease(resident, request.keep_alive if request else None)
+        self._models.lease(resident, job.keep_alive)
         self._running[job] = resident
         job.begin((request.seconds if request else None) or self._settings.time_limit)
         line = Line(self, job, batched)
@@ -257,6 +268,7 @@ class Lane:
         for resident in residents:
             try:
                 self._step(resident)
+                self._models.watch(resident)
             except Cancelled:  # the backend let it through; that row is gone, the others go on
                 continue
             except Exception as error:

@@ -54,6 +54,11 @@ class Line:
             )
         raise Cancelled
 
+    @property
+    def owner(self) -> str:
+        """Who asks."""
+        return self._job.caller.name
+
     def count(self, *, input: int = 0, output: int = 0, cached: int = 0) -> None:
         """Add tokens to the request's usage."""
         self._job.count(input, output, cached)

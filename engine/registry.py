@@ -11,7 +11,7 @@ import difflib
 import importlib
 import pkgutil
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -41,7 +41,8 @@ class ModelSpec:
         accepts: kinds of parts beside text ("image", "audio"), and "tools", "reasoning".
         lane: "device" for models on this machine's accelerator or processor, "remote" for other servers.
         starter: ships with the repository and works before anything was downloaded.
-        options: read by the family alone.
+        tiers: machines it is recommended for: "cpu-8", "gpu-6", "gpu-12", "gpu-24", "gpu-80" (GB of memory).
+        options: read by the family alone; `dtype`, `quantisation`, `offload` by the lane too.
     """
 
     id: str
@@ -61,6 +62,7 @@ class ModelSpec:
     accepts: frozenset[str] = frozenset()
     lane: str = "device"
     starter: bool = False
+    tiers: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -92,6 +94,17 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class Spares(Protocol):
+    """A backend that keeps something only to be quicker the next time. It must not count on having it."""
+
+    def spare(self) -> int:
+        """Bytes of it; they are part of what `memory()` tells."""
+
+    def shed(self) -> int:
+        """Give it back; the bytes that came free."""
+
+
+@runtime_checkable
 class Batcher(Protocol):
     """What a backend offers to serve several chat requests at once; the lane calls `step` in a loop.
 
@@ -119,10 +132,27 @@ class Batcher(Protocol):
 
 
 class BatchEmit(Emit, Protocol):
-    """The emit of a request in a batch."""
+    """The emit of a request in a batch.
+
+    `owner` names who asks: what is known of one asker's texts must not be told to another.
+    """
+
+    @property
+    def owner(self) -> str: ...
 
     def fail(self, error: Exception) -> None:
         """End this request alone with an error."""
+
+
+class RemoteEmit(Emit, Protocol):
+    """The emit of a request to another server, on the reader's own loop."""
+
+    @property
+    def behind(self) -> bool:
+        """True while the reader is busy with earlier events: reading on would only fill memory."""
+
+    async def taken(self) -> None:
+        """Wait until the reader has taken everything."""
 
 
 class Chats(Backend, Protocol):
@@ -161,7 +191,7 @@ def _spec(row: dict[str, Any], file: Path) -> ModelSpec:
     values: dict[str, Any] = dict(row)
     for key in ("does", "accepts"):
         values[key] = frozenset(values.get(key, ()))
-    for key in ("languages", "aliases"):
+    for key in ("languages", "aliases", "tiers"):
         values[key] = tuple(values.get(key, ()))
     if values.get("path"):
         values["path"] = str((file.parent / values["path"]).resolve())
@@ -196,6 +226,21 @@ class Registry:
         self._specs[spec.id] = spec
         for alias in spec.aliases:
             self._aliases[alias] = spec.id
+
+    def swap(self, gone: Callable[[ModelSpec], bool], specs: Iterable[ModelSpec]) -> None:
+        """Put these rows in place of all that are `gone`, at once for whoever reads in another thread."""
+        fresh = Registry([*(s for s in self._specs.values() if not gone(s)), *specs])
+        self._specs, self._aliases = fresh._specs, fresh._aliases
+
+    def names(self, besides: Callable[[ModelSpec], bool]) -> frozenset[str]:
+        """The ids and aliases in use, except those of the rows that `besides` picks."""
+        kept = [spec for spec in self._specs.values() if not besides(spec)]
+        return frozenset(name for spec in kept for name in (spec.id, *spec.aliases))
+
+    def remove(self, model: str) -> None:
+        """Take the row of this id out, with its aliases; nothing happens where there is none."""
+        if self._specs.pop(model, None) is not None:
+            self._aliases = {name: own for name, own in self._aliases.items() if own != model}
 
     def models(self, capability: Capability | None = None) -> list[ModelSpec]:
         """All rows, or those of one capability, in catalog order."""
@@ -236,9 +281,13 @@ class Registry:
             )
         return spec
 
+    def knows(self, model: str) -> bool:
+        """True for an id or alias of the catalog."""
+        return model in self._specs or model in self._aliases
+
     def find(self, model: str) -> ModelSpec:
         """The row of an id or alias, whatever it does. Raises Unknown naming the nearest ids."""
-        spec = self._specs.get(self._aliases.get(model, model))
+        spec = self._specs.get(model) or self._specs.get(self._aliases.get(model, ""))
         if spec is None:
             names = [*self._specs, *self._aliases]
             near = difflib.get_close_matches(model, names, n=3, cutoff=0.3) or list(self._specs)[:3]

@@ -18,6 +18,7 @@ from engine.errors import AtelierError, Busy, Cancelled, TimedOut, Unavailable
 from engine.events import Done, Event, Queued
 from engine.faults import wrapped
 from engine.job import Job
+from engine.plan import Plan, elsewhere
 from engine.registry import ModelSpec
 from engine.requests import Request
 from engine.settings import Settings
@@ -34,18 +35,25 @@ class RemoteLane:
         families: Mapping[str, ModuleType | Any],
         settings: Settings,
         clock: Callable[[], float] = time.monotonic,
+        find: Callable[[str], ModelSpec] | None = None,
     ) -> None:
+        """`find` gives the catalog's row of an id, so that a model that we never used can be unloaded."""
         self.clock = clock
+        self._find = find
         self._families = families
         self._settings = settings
-        self._backends: dict[str, Any] = {}
+        self._backends: dict[str, tuple[ModelSpec, Any]] = {}
+        self._retired: list[Any] = []  # clients of rows that changed; requests may still use them
+        self._unloading: set[asyncio.Task[None]] = set()
         self._tasks: dict[Job, asyncio.Task[None]] = {}
         self._waiting: dict[Job, asyncio.Future[None]] = {}
         self._running = 0
         self._closing = False
 
-    def submit(self, spec: ModelSpec, request: Request | None, caller: Caller) -> Job:
-        """Start or queue a request (None: only make the client). Raises Busy when the queue is full."""
+    def submit(
+        self, spec: ModelSpec, request: Request | None, caller: Caller, hold: float | None = None
+    ) -> Job:
+        """Start or queue a request (None: have the other server load the model). Raises Busy when the queue is full."""
         if self._closing:
             raise Unavailable("The server is shutting down. Ask again in a moment.", retry_after=5)
         if len(self._waiting) >= self._settings.max_waiting:
@@ -54,13 +62,13 @@ class RemoteLane:
             )
         loop = asyncio.get_running_loop()
         job = Job(spec, request, caller, self.clock, loop, submitted=self.clock())
-        self._tasks[job] = loop.create_task(self._serve(job))
+        self._tasks[job] = loop.create_task(self._serve(job, hold))
         return job
 
-    async def _serve(self, job: Job) -> None:
+    async def _serve(self, job: Job, hold: float | None) -> None:
         try:
             await self._turn(job)
-            await self._answer(job)
+            await self._answer(job, hold)
         except (Cancelled, asyncio.CancelledError):
             job.cancel()
         except AtelierError as error:
@@ -100,17 +108,18 @@ class RemoteLane:
             job.put(Queued(ahead))
             job.wake()
 
-    async def _answer(self, job: Job) -> None:
+    async def _answer(self, job: Job, hold: float | None) -> None:
         try:
             backend = self._backend(job.spec)
             limit = (job.request.seconds if job.request else None) or self._settings.time_limit
             job.begin(limit)
             line = _Line(job)
-            if job.request is None:
-                line(Done())
-                return
             async with asyncio.timeout(limit):
-                await getattr(backend, job.request.capability)(job.request, line)
+                if job.request is None:
+                    await backend.warm(hold)
+                    line(Done())
+                else:
+                    await getattr(backend, job.request.capability)(job.request, line)
         except TimeoutError:
             raise TimedOut(
                 f"{job.spec.id} ran over its time limit. Ask for less, or raise the limit."
@@ -121,9 +130,14 @@ class RemoteLane:
             raise RuntimeError("no Done at the end")
 
     def _backend(self, spec: ModelSpec) -> Any:
-        if spec.id not in self._backends:
-            self._backends[spec.id] = self._families[spec.family].load(spec, self._settings)
-        return self._backends[spec.id]
+        """The client of a row; a new one where the row has changed."""
+        known, backend = self._backends.get(spec.id, (None, None))
+        if known != spec:
+            if backend is not None:
+                self._retired.append(backend)
+            backend = self._families[spec.family].load(spec, self._settings)
+            self._backends[spec.id] = (spec, backend)
+        return backend
 
     def nudge(self) -> None:
         """End the tasks of jobs that nobody reads any more."""
@@ -132,10 +146,26 @@ class RemoteLane:
                 task.cancel()
 
     def evict(self, model: str) -> Future[bool]:
-        """Forget the client of a model. False: there was none."""
+        """Have the other server unload a model. False: it was not loaded there, or cannot be told."""
         answer: Future[bool] = Future()
-        answer.set_result(self._backends.pop(model, None) is not None)
+        task = asyncio.get_running_loop().create_task(self._unload(model, answer))
+        self._unloading.add(task)
+        task.add_done_callback(self._unloading.discard)
         return answer
+
+    async def _unload(self, model: str, answer: Future[bool]) -> None:
+        try:
+            spec = self._find(model) if self._find else self._backends.get(model, (None,))[0]
+            answer.set_result(spec is not None and await self._backend(spec).unload())
+        except AtelierError as error:
+            answer.set_exception(error)
+        finally:
+            if not answer.done():
+                answer.set_result(False)
+
+    def plan(self, spec: ModelSpec, context: int = 0, rows: int = 0, fresh: bool = False) -> Plan:
+        """Nothing happens here: the model lives elsewhere."""
+        return elsewhere(spec.id)
 
     def pin(self, model: str, pinned: bool) -> None:
         """Nothing to keep: the model lives elsewhere."""
@@ -164,7 +194,9 @@ class RemoteLane:
             )
             task.cancel()
         await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
-        for backend in self._backends.values():
+        for task in self._unloading:
+            task.cancel()
+        for backend in (*self._retired, *(backend for _, backend in self._backends.values())):
             await backend.close()
 
 
@@ -190,3 +222,12 @@ class _Line:
     def count(self, *, input: int = 0, output: int = 0, cached: int = 0) -> None:
         """Add tokens to the request's usage."""
         self._job.count(input, output, cached)
+
+    @property
+    def behind(self) -> bool:
+        """True while the reader is busy with earlier events."""
+        return self._job.behind
+
+    async def taken(self) -> None:
+        """Wait until the reader has taken everything."""
+        await self._job.taken()

@@ -52,12 +52,13 @@ class Call(_Value):
 
 
 class Message(_Value):
-    """One turn. `calls` belongs to the assistant, `call_id` to the tool that answers."""
+    """One turn. `calls` and `reasoning` belong to the assistant, `call_id` to the tool that answers."""
 
     role: Role
     parts: tuple[Part, ...] = ()
     calls: tuple[Call, ...] = ()
     call_id: str | None = None
+    reasoning: str = ""
 
     @classmethod
     def of(cls, role: Role, text: str) -> Message:
@@ -101,14 +102,24 @@ class ChatRequest(Request):
         messages: the conversation, oldest first.
         prompt: raw text to continue, past the chat template.
         max_tokens: at most so many new tokens; None: as many as the context leaves.
+        context: tokens of context to make room for, on servers that size it at loading; models here
+            hold all that they were made for.
         stop: strings that end the answer; they are not part of it.
-        json_schema: a JSON schema the answer must satisfy, or True for any JSON.
+        json_schema: a JSON schema the answer must satisfy, or True for any JSON object.
+        tools: functions the model may call.
+        tool_choice: "required" makes it call at least one of them.
+        parallel_tool_calls: whether it may call several in one answer.
+        think: whether, or how hard, a model that reasons should; None: as it does by itself.
+        logprobs: tell the log probability of every token of the answer, and of so many likeliest ones.
+        logit_bias: what is added to the logits of these token ids.
+        presence_penalty, frequency_penalty: less of what the answer holds already, once or for each time.
     """
 
     capability: ClassVar[Capability] = "chat"
     messages: tuple[Message, ...] = ()
     prompt: str | None = None
     max_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    context: int | None = Field(None, ge=1, le=100_000_000)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=0, le=1_000_000)
@@ -119,17 +130,38 @@ class ChatRequest(Request):
         (), max_length=64
     )
     tools: tuple[Tool, ...] = ()
+    tool_choice: Literal["auto", "required"] = "auto"
+    parallel_tool_calls: bool = True
     json_schema: dict[str, Any] | Literal[True] | None = None
+    think: bool | Literal["low", "medium", "high"] | None = None
+    logprobs: int | None = Field(None, ge=0, le=20)
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] = Field(
+        default_factory=dict, max_length=1024
+    )
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
 
     @model_validator(mode="after")
     def _one_source(self) -> ChatRequest:
         if (self.prompt is None) == (not self.messages):
             raise ValueError("give messages (at least one) or a prompt, and not both")
+        if self.tool_choice == "required" and not self.tools:
+            raise ValueError("tool_choice: a call is required, but no tools are given")
         return self
 
 
 class EmbedRequest(Request):
-    """Texts in, one vector each out."""
+    """Texts in, one vector each out.
+
+    Args:
+        texts: what is embedded, each by itself.
+        dimensions: only so many leading values of each vector, of length 1 again; None: all.
+        truncate: cut texts that are too long for the model; otherwise they are refused.
+        prompt: the name of a prefix that the model knows ("query", "document"); None: its default.
+    """
 
     capability: ClassVar[Capability] = "embed"
     texts: tuple[str, ...] = Field(min_length=1, max_length=2048)
+    dimensions: int | None = Field(None, ge=1, le=65536)
+    truncate: bool = False
+    prompt: str | None = Field(None, max_length=200)

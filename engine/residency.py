@@ -8,62 +8,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import replace
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
+from engine.cooling import Cooling
+from engine.demand import Demand, Remembered
 from engine.devices import Device
-from engine.errors import AtelierError, DoesNotFit, LoadFailed, NotDownloaded, Unavailable
+from engine.errors import AtelierError, DoesNotFit, NotDownloaded, Unavailable
 from engine.faults import is_out_of_memory
+from engine.fit import Form, gigabytes
 from engine.footprints import Footprint
-from engine.registry import Backend, ModelSpec
+from engine.plan import Plan, Room, make_plan, resident_plan
+from engine.registry import Backend, ModelSpec, Spares
+from engine.resident import CLOSED, Resident, bytes_of
 from engine.settings import Settings
 from engine.status import ResidentModel
 
 log = logging.getLogger("atelier.residency")
-COOL_FIRST, COOL_MOST = 10.0, 300.0  # seconds a model that failed to load is left alone
 SLACK = 200_000_000  # bytes of a closed model that may linger before it is worth a warning
-
-
-class Remembered(Protocol):
-    """Footprints of earlier runs, by model and device."""
-
-    def get(self, model: str, device: str) -> Footprint | None: ...
-    def remember(self, model: str, device: str, footprint: Footprint) -> None: ...
-
-
-@dataclass(eq=False, slots=True)
-class Resident:
-    """A loaded model. `leases` counts the requests that use it; it is never evicted while one does."""
-
-    spec: ModelSpec
-    backend: Backend
-    memory: int
-    load_s: float
-    keep_alive: float
-    idle_since: float
-    leases: int = 0
-    pinned: bool = False
-    leaving: list[Future[bool]] = field(default_factory=list)
-
-    def expires(self) -> float | None:
-        """The time at which it is unloaded; None: not by the clock."""
-        if self.leases or self.pinned or self.keep_alive < 0:
-            return None
-        return self.idle_since + self.keep_alive
-
-    def value(self, now: float) -> float:
-        """How much is lost by evicting it: costly to load and used lately is worth most."""
-        return (self.load_s + 0.01) / (now - self.idle_since + 1.0)
-
-
-@dataclass(slots=True)
-class _Cooling:
-    until: float
-    delay: float
-    error: type[AtelierError]
-    reason: str
+WATCH = 0.25  # seconds between two looks at what a working model holds
 
 
 class Residency:
@@ -82,11 +46,15 @@ class Residency:
         self._device = device
         self._families = families
         self._settings = settings
-        self._footprints = footprints
+        self._demand = Demand(device, families, settings, footprints, self.budget)
         self._clock = clock
         self._residents: dict[str, Resident] = {}
-        self._cooling: dict[str, _Cooling] = {}
+        self._cooling = Cooling(clock)
         self._pins: set[str] = set()
+        self._known: set[str] = set()  # families whose libraries are in memory
+        self._changes = 0  # counts what may have made room
+        self._blocked = ("", 0)
+        self.left_behind = 0
 
     def get(self, spec: ModelSpec) -> Resident | None:
         return self._residents.get(spec.id)
@@ -101,100 +69,139 @@ class Residency:
 
     # Planning
 
-    def need(self, spec: ModelSpec) -> int:
-        """Bytes the model will take: measured before, else declared, else its files and a fifth."""
-        known = self._footprints.get(spec.id, self._device.name)
-        if known is not None:
-            return known.memory
-        return spec.memory or int((spec.size or _size_of(spec)) * 1.2)
+    def plan(self, spec: ModelSpec, context: int = 0, rows: int = 0, fresh: bool = False) -> Plan:
+        """What `load` would do now; changes nothing and may be asked from any thread.
+
+        Args:
+            context, rows: tokens and requests at once to plan for; 0: as the settings have it.
+            fresh: as if it were not in memory already.
+
+        Raises:
+            BadValue: the row or the settings ask for a form that cannot run here.
+        """
+        room = self._room(without=spec.id if fresh else "")
+        resident = self._residents.get(spec.id)
+        if resident is not None and not fresh:
+            return resident_plan(resident.holding(self._clock()), resident.form, room, True)
+        needs = self._demand.needs(spec, context, rows)
+        present, first = self._demand.present(spec), needs[0]
+        plans = [
+            make_plan(
+                spec.id, need.memory, need.form, need.measured, room, present=present,
+                note=_reason(need.form, None if need is first else first.form),
+            )
+            for need in needs
+        ]  # fmt: skip
+        return next((plan for plan in plans if plan.fits != "too_big"), plans[-1])
+
+    def has_room(self, spec: ModelSpec) -> bool:
+        """True when `load` may be called, were it to refuse; False when an answer must end first."""
+        now = (spec.id, self._changes)
+        if self._blocked == now:  # nobody left since it was asked last, which may be at every token
+            return False
+        try:
+            waits = self.plan(spec).waits
+        except AtelierError:
+            return True
+        self._blocked = now if waits else ("", 0)
+        return not waits
+
+    def note(self, spec: ModelSpec) -> str:
+        """In which form other than its own it would be loaded, and why; empty where it would not."""
+        try:
+            return self.plan(spec).note
+        except AtelierError:
+            return ""
+
+    def _room(self, without: str = "") -> Room:
+        now = self._clock()
+        device = self._device
+        found = [resident.holding(now) for resident in self.all()]
+        holdings = tuple(holding for holding in found if holding.id != without)
+        away = sum(holding.memory for holding in found if holding.id == without)
+        free = device.total - device.used() + away + sum(r.spare for r in self.all())
+        return Room(device.name, device.title, self.budget, device.total, free, holdings)
 
     def check(self, spec: ModelSpec) -> None:
         """Refuse at once what cannot work.
 
         Raises:
-            DoesNotFit: larger than the whole budget.
+            BadValue: it was asked for in a form that cannot run here.
+            DoesNotFit: larger than the whole budget in every form.
             LoadFailed: it failed a moment ago and cools down.
         """
         if spec.id in self._residents:
             return
-        need = self.need(spec)
-        if need > self.budget:
-            raise DoesNotFit(
-                f"{spec.id} needs {_gigabytes(need)}, but models may hold {_gigabytes(self.budget)} on "
-                f"{self._device.title}. Choose a smaller model or raise ATELIER_MEMORY_BUDGET."
-            )
-        cooling = self._cooling.get(spec.id)
-        if cooling is not None and self._clock() < cooling.until:
-            wait = cooling.until - self._clock()
-            raise cooling.error(
-                f"{cooling.reason} The next try is in {wait:.0f} s.", retry_after=wait
-            )
-
-    def has_room(self, spec: ModelSpec) -> bool:
-        """True when `load` may be called; False when a lease must end first."""
-        return self._plan(spec)[1] or not any(r.leases for r in self.all())
-
-    def _plan(self, spec: ModelSpec) -> tuple[list[Resident], bool]:
-        """Whom to evict for `spec`, least valuable first, and whether that is enough."""
-        need = self.need(spec)
-        free = min(self.budget - self.held, self._device.total - self._device.used())
-        now = self._clock()
-        idle = [r for r in self.all() if not r.leases and not r.pinned]
-        chosen: list[Resident] = []
-        for resident in sorted(idle, key=lambda r: r.value(now)):
-            if free >= need:
-                break
-            chosen.append(resident)
-            free += resident.memory
-        return chosen, free >= need
+        plan = self.plan(spec)
+        if plan.fits == "too_big" and plan.needed > self.budget:
+            raise DoesNotFit(plan.sentence)
+        self._cooling.check(spec.id)
 
     # Changing
 
     def load(self, spec: ModelSpec) -> Resident:
-        """Make room and load. A failure leaves nothing behind and starts the cooling.
+        """Carry out the plan: make room and load. A failure leaves nothing behind and starts the cooling.
 
         Raises:
-            DoesNotFit: pinned models hold the memory it needs.
+            DoesNotFit: pinned models or other programs hold the memory it needs.
             LoadFailed, NotDownloaded or another AtelierError of the family.
         """
-        victims, enough = self._plan(spec)
-        pinned = ", ".join(r.spec.id for r in self.all() if r.pinned)
-        if not enough and pinned:
-            raise DoesNotFit(
-                f"{spec.id} needs {_gigabytes(self.need(spec))}, but pinned models hold the memory: "
-                f"{pinned}. Unpin or unload one."
-            )
-        for victim in victims:
-            self.unload(victim, f"room for {spec.id}")
-        began = self._clock()
-        before = self._device.held()
-        backend = self._loaded(spec)
-        grown = max(0, self._device.held() - before)
-        own = getattr(backend, "memory", None)
-        memory = max(int(own()) if callable(own) else grown, 1)
+        plan = self.plan(spec)
+        if plan.fits == "too_big":
+            raise DoesNotFit(plan.sentence)
+        if plan.needed > min(self.budget - self.held, self._device.total - self._device.used()):
+            self.shed()
+        for leaving in plan.unloads:
+            self.unload(self._residents[leaving.id], f"room for {spec.id}")
+        form = Form(plan.dtype, plan.quantisation, plan.offload)
+        began, before = self._clock(), self._device.held()
+        judged = self._judged(spec)
+        backend = self._loaded(spec, form, plan.needed, judged)
         load_s = self._clock() - began
-        self._cooling.pop(spec.id, None)
-        self._footprints.remember(spec.id, self._device.name, Footprint(memory, load_s))
+        self._device.release()
+        grown = max(0, self._device.held() - before)
+        memory = bytes_of(backend) or max(grown, 1)
+        self._cooling.forget(spec.id)
         resident = Resident(
-            spec, backend, memory, load_s, self._settings.keep_alive, self._clock(),
-            pinned=spec.id in self._pins,
+            spec, backend, form, memory, load_s, self._settings.keep_alive, self._clock(), memory,
+            peak=max(memory, plan.needed if plan.measured else 0),
+            grown=grown if judged else 0, pinned=spec.id in self._pins,
         )  # fmt: skip
+        self._remember(resident)
         self._residents[spec.id] = resident
-        log.info("loaded %s: %s in %.1f s", spec.id, _gigabytes(memory), load_s)
+        log.info("loaded %s as %s: %s in %.1f s", spec.id, form.label, gigabytes(memory), load_s)
         return resident
 
-    def _loaded(self, spec: ModelSpec) -> Backend:
+    def _judged(self, spec: ModelSpec) -> bool:
+        """Whether what the process grows by is the model: in RAM, a family's first load brings libraries too."""
+        known = spec.family in self._known
+        self._known.add(spec.family)
+        return known or self._device.name != "cpu"
+
+    def _remember(self, resident: Resident) -> None:
+        key = self._demand.key(resident.spec, resident.form)
+        self._demand.remember(key, Footprint(resident.loaded, resident.load_s, resident.peak))
+        resident.known = resident.peak
+
+    def _loaded(self, spec: ModelSpec, form: Form, memory: int, judged: bool) -> Backend:
         family = self._families.get(spec.family)
         if family is None:
             names = ", ".join(sorted(self._families))
             raise Unavailable(f"{spec.id} wants the family '{spec.family}'; there are: {names}.")
+        if getattr(family, "QUANTISES", False):
+            how = {"dtype": form.dtype, "quantisation": form.quantisation or "none"}
+            told = {**how, "offload": form.offload, "device_memory": memory}
+            spec = replace(spec, options={**spec.options, **told})
+        before = self._device.held()
         try:
             return self._tried(family, spec)
         except NotDownloaded:
             raise
         except Exception as error:
             self._device.release()
-            raise self._cool(spec, error) from error
+            if judged:
+                self._judge(spec.id, self._device.held() - before)
+            raise self._cooling.fail(spec.id, error, self._device.title) from error
 
     def _tried(self, family: ModuleType | Any, spec: ModelSpec) -> Backend:
         """One try, and a second after everything idle was evicted when memory ran out."""
@@ -206,49 +213,53 @@ class Residency:
         self._device.release()
         return cast(Backend, family.load(spec, self._settings))
 
-    def _cool(self, spec: ModelSpec, error: Exception) -> AtelierError:
-        before = self._cooling.get(spec.id)
-        delay = min(COOL_MOST, before.delay * 2 if before else COOL_FIRST)
-        kind: type[AtelierError] = LoadFailed
-        if isinstance(error, AtelierError):
-            kind, reason = type(error), error.message
-        elif is_out_of_memory(error):
-            reason = f"{self._device.title} has no memory left for {spec.id}."
-        else:
-            reason = f"{spec.id} could not be loaded ({type(error).__name__}); the log says more."
-        log.warning("loading %s failed", spec.id, exc_info=error)
-        self._cooling[spec.id] = _Cooling(self._clock() + delay, delay, kind, reason)
-        return kind(reason, retry_after=delay)
-
     def unload(self, resident: Resident, why: str) -> None:
         """Close a model, give its memory back and look whether it came back."""
         self._residents.pop(resident.spec.id, None)
+        self._changes += 1
         before = self._device.held()
         try:
             resident.backend.close()
         except Exception:
             log.exception("closing %s failed", resident.spec.id)
-        resident.backend = _CLOSED
+        resident.backend = CLOSED
         self._device.release()
-        kept = resident.memory - (before - self._device.held())
-        if self._device.name != "cpu" and kept > SLACK:
-            log.warning("%s left %s behind", resident.spec.id, _gigabytes(kept))
+        if resident.grown:
+            freed = before - self._device.held()
+            self._judge(resident.spec.id, min(resident.memory, resident.grown) - freed)
         log.info("unloaded %s: %s", resident.spec.id, why)
-        for future in resident.leaving:
-            future.set_result(True)
+        for answer in resident.leaving:
+            _tell(answer, True)
+
+    def _judge(self, model: str, kept: int) -> None:
+        """Take note of bytes that should have come back; what comes back later is taken off again."""
+        if kept > SLACK:
+            log.warning("%s left %s behind", model, gigabytes(kept))
+        if abs(kept) > SLACK:
+            self.left_behind = max(0, self.left_behind + kept)
 
     def evict_idle(self) -> bool:
-        """Unload everything that nobody uses; True when there was something."""
+        """Unload everything that nobody uses, and what the others can spare; True when there was something."""
         idle = [r for r in self.all() if not r.leases and not r.pinned]
         for resident in idle:
             self.unload(resident, "memory ran out")
-        return bool(idle)
+        return self.shed() > 0 or bool(idle)
+
+    def shed(self) -> int:
+        """Have every model give back what it keeps only to be quicker; the bytes that came free."""
+        freed = 0
+        for resident in self.all():
+            if isinstance(resident.backend, Spares):
+                freed += resident.backend.shed()
+                self._measure(resident)
+        self._device.release()
+        return freed
 
     def evict(self, model: str, answer: Future[bool]) -> None:
         """Unload as soon as nobody uses it; `answer` says then whether it was there."""
         resident = self._residents.get(model)
         if resident is None:
-            answer.set_result(False)
+            _tell(answer, False)
             return
         self._pins.discard(model)
         resident.leaving.append(answer)
@@ -257,6 +268,7 @@ class Residency:
     def pin(self, model: str, pinned: bool) -> None:
         """Keep a model whatever its keep-alive says, now and after its next loading."""
         (self._pins.add if pinned else self._pins.discard)(model)
+        self._changes += 1
         resident = self._residents.get(model)
         if resident is not None:
             resident.pinned = pinned
@@ -269,20 +281,28 @@ class Residency:
             resident.keep_alive = keep_alive
 
     def release(self, resident: Resident) -> None:
-        """A request ended: the idle clock starts when the last one did; what it held now is remembered."""
+        """A request ended: the idle clock starts when the last one did; the most it held is remembered."""
         resident.leases -= 1
         if resident.leases:
             return
+        self._changes += 1
         resident.idle_since = self._clock()
-        own = getattr(resident.backend, "memory", None)
-        if not callable(own):
-            return
-        grown = max(1, int(own()))
-        if grown > resident.memory:
-            self._footprints.remember(
-                resident.spec.id, self._device.name, Footprint(grown, resident.load_s)
-            )
-        resident.memory = grown
+        self._measure(resident)
+        if resident.peak > resident.known:
+            self._remember(resident)
+
+    def watch(self, resident: Resident) -> None:
+        """Look at what a working model holds, now and then: its cache is largest in the middle of its work."""
+        now = self._clock()
+        if now - resident.watched >= WATCH:
+            resident.watched = now
+            self._measure(resident)
+
+    def _measure(self, resident: Resident) -> None:
+        if own := bytes_of(resident.backend):
+            resident.spare = b.spare() if isinstance(b := resident.backend, Spares) else 0
+            resident.memory = own
+            resident.peak = max(resident.peak, own - resident.spare)
 
     def sweep(self) -> None:
         """Unload what was asked to leave or whose time has come."""
@@ -313,26 +333,27 @@ class Residency:
                     expires_s=None if expires is None else max(0.0, expires - now),
                     pinned=r.pinned,
                     load_s=r.load_s,
+                    form=r.form.label,
+                    keep_alive=r.keep_alive,
                 )
             )
         return tuple(rows)
 
 
-class _Closed:
-    """Stands where a closed backend stood, so that nothing holds its memory by accident."""
-
-    def close(self) -> None: ...
-
-
-_CLOSED = _Closed()
-
-
-def _size_of(spec: ModelSpec) -> int:
-    folder = Path(spec.path) if spec.path else None
-    if folder is None or not folder.is_dir():
-        return 0
-    return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+def _reason(form: Form, better: Form | None) -> str:
+    """Why a model is held in another form than its own, for the answer; empty where it is not."""
+    if form.offload:
+        form_note = "partly in RAM"
+    elif form.quantisation:
+        form_note = f"as {form.quantisation}"
+    else:
+        return ""
+    return (
+        f"{form_note}, because {better.label} does not fit" if better else f"{form_note}, as asked"
+    )
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+def _tell(answer: Future[bool], was_there: bool) -> None:
+    """Answer who asked for an eviction, unless nobody waits for it any more."""
+    if answer.set_running_or_notify_cancel():
+        answer.set_result(was_there)

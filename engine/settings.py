@@ -98,6 +98,12 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Weights' type; auto: bfloat16 where the device computes it fast."
     )
+    quantisation: Literal["auto", "none", "int8", "int4"] = Field(
+        "auto", description="Smaller weights; auto: only for a model that does not fit otherwise."
+    )
+    offload: bool = Field(
+        False, description="Keep a part of every model in RAM beside the GPU; slow, but it fits."
+    )
     memory_budget: int = Field(
         0, ge=0, description="Bytes models may hold on a device; 0: 90 % of a GPU, 70 % of the RAM."
     )
@@ -116,17 +122,52 @@ class Settings(BaseSettings):
     prefill_chunk: int = Field(
         256, ge=16, description="Prompt tokens read between two steps of running answers."
     )
+    prefix_memory: int = Field(
+        -1,
+        ge=-1,
+        description="Bytes of conversations a chat model keeps for next turns; 0 none, -1: 5 % of the device.",
+    )
     offline: bool = Field(
         False, description="Model libraries never reach out: sets their offline switches."
+    )
+    auto_download: bool = Field(
+        False,
+        description="Fetch a model when it is first asked for, if its licence is an open one.",
+    )
+    parallel_downloads: int = Field(2, ge=1, le=16, description="Models fetched at once.")
+    hf_token: str = _named(
+        "",
+        "Token for gated and private models of the hub.",
+        "ATELIER_HF_TOKEN",
+        "HF_TOKEN",
+        repr=False,
+    )
+    replay_seconds: float = Field(
+        300, ge=0, description="How long a request's events can be followed after its end."
+    )
+    replay_bytes: int = Field(
+        32_000_000, ge=0, description="Memory for such events; the oldest go first."
     )
     allow_remote_code: str = Field(
         "", description='Repositories whose own code may run: "org/name@revision", comma-separated.'
     )
 
     # Other servers
+    ollama_base_url: str = _named(
+        "", "An Ollama server, whose models join the catalog.",
+        "ATELIER_OLLAMA_BASE_URL", "OLLAMA_BASE_URL",
+    )  # fmt: skip
+    openai_base_url: str = _named(
+        "", 'An OpenAI-compatible server ("http://host:8000/v1"), whose models join the catalog.',
+        "ATELIER_OPENAI_BASE_URL", "OPENAI_BASE_URL",
+    )  # fmt: skip
+    openai_model: str = _named(
+        "", "The model of OPENAI_BASE_URL that chats are for unless another was chosen.",
+        "ATELIER_OPENAI_MODEL", "OPENAI_MODEL",
+    )  # fmt: skip
     openai_api_key: str = _named(
         "",
-        "Key for OpenAI-compatible servers.",
+        "Key for the OpenAI-compatible server of OPENAI_BASE_URL.",
         "ATELIER_OPENAI_API_KEY",
         "OPENAI_API_KEY",
         repr=False,
@@ -137,6 +178,20 @@ class Settings(BaseSettings):
         "ATELIER_OPENAI_TIMEOUT",
         "OPENAI_TIMEOUT",
         gt=0,
+    )
+    connect_timeout: float = Field(
+        5.0, gt=0, description="Seconds another server may take to accept a connection."
+    )
+    first_token_timeout: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds until another server's first token; it may have to load the model.",
+    )
+    discovery_seconds: float = Field(
+        60.0, ge=0, description="Between two looks at other servers' models; 0: only when asked."
+    )
+    probe_local: bool = Field(
+        True, description="Look for an Ollama on this machine while no other server is set."
     )
 
     # Logs

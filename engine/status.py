@@ -15,6 +15,8 @@ class ResidentModel:
         idle_s: seconds since the last lease ended; 0 while in use.
         expires_s: seconds until it is unloaded; None: never, or it is in use.
         load_s: seconds its loading took.
+        form: how its weights are held: "bfloat16", "int8", "int4", with "+offload".
+        keep_alive: seconds it stays unused; negative for good.
     """
 
     id: str
@@ -24,6 +26,8 @@ class ResidentModel:
     expires_s: float | None
     pinned: bool
     load_s: float
+    form: str = ""
+    keep_alive: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class LaneStatus:
         title: for people: "CPU · 2 cores", "NVIDIA H200".
         total, used: of the whole device, other programs included.
         budget, held: what models may hold together, and what they hold.
+        left_behind: what closed models or failed loads did not give back.
     """
 
     name: str
@@ -46,6 +51,7 @@ class LaneStatus:
     waiting: int
     running: int
     resident: tuple[ResidentModel, ...]
+    left_behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)

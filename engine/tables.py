@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0001"  # the newest migration; a test holds it against the scripts
+REVISION = "0003"  # the newest migration; a test holds it against the scripts
 VERSION_TABLE = "atelier_version"
 
 
@@ -141,15 +141,38 @@ messages = Table(
     Column("search", Text, nullable=False),
 )
 
+# engine/download_rows.py
+downloads = Table(
+    "downloads",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("source", String(16), nullable=False),
+    Column("model", String(512), nullable=False),
+    Column("repo", String(256), nullable=False),
+    Column("revision", String(256), nullable=False),
+    Column("commit", String(64), nullable=False),
+    Column("licence", String(256), nullable=False),
+    Column("files", JSON, nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("code", String(32), nullable=False),
+    Column("session", String(256), nullable=False),
+    Column("created", Moment, nullable=False, index=True),
+)
+
 # engine/footprints.py
 footprints = Table(
     "footprints",
     metadata,
     Column("model", String(512), primary_key=True),
+    Column("revision", String(128), primary_key=True),
     Column("device", String(64), primary_key=True),
-    Column("dtype", String(64), primary_key=True),
+    Column("form", String(64), primary_key=True),
+    Column("shape", String(64), primary_key=True),
     Column("memory", BigInteger, nullable=False),
     Column("load_s", Float(53), nullable=False),
+    Column("peak", BigInteger, nullable=False),
 )
 choices = Table(
     "choices",

@@ -18,8 +18,10 @@ from engine import BadValue
 
 R = TypeVar("R", bound=BaseModel)
 NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
-DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ms|s|m|h)?")
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+PIECE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+DURATION = re.compile(rf"[+-]?(?:{PIECE.pattern})+")
+UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 log = logging.getLogger("atelier.wire")
 
 
@@ -108,13 +110,16 @@ def first_of(errors: Any) -> tuple[str, str]:
 
 
 def seconds_of(value: float | str | None) -> float | None:
-    """Seconds of a number or of "300ms", "5m", "1h"; BadValue for anything else."""
+    """Seconds of a number or of "300", "300ms", "5m", "1h30m"; BadValue for anything else."""
     if value is None or isinstance(value, int | float):
         return value
-    match = DURATION.fullmatch(value.strip())
-    if match is None:
-        raise BadValue('keep_alive: write seconds, or "300s", "5m", "1h".', param="keep_alive")
-    return float(match[1]) * UNITS[match[2] or "s"]
+    text = value.strip()
+    if DURATION.fullmatch(text):
+        size = sum(float(count) * UNITS[unit] for count, unit in PIECE.findall(text))
+        return -size if text.startswith("-") else size
+    if NUMBER.fullmatch(text):
+        return float(text)
+    raise BadValue('keep_alive: write seconds, or "300s", "5m", "1h30m".', param="keep_alive")
 
 
 def bytes_of(value: str, param: str) -> bytes:

@@ -6,10 +6,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine import AudioPart, BadValue, Call, ChatRequest, ImagePart, Message, TextPart, Tool
-from routers.bodies import Sampling, build, bytes_of, shown
+from engine import (
+    AudioPart,
+    BadValue,
+    Call,
+    ChatRequest,
+    EmbedRequest,
+    ImagePart,
+    Message,
+    TextPart,
+    Tool,
+)
+from routers.bodies import Body, Sampling, build, bytes_of, shown
 
 CHOICES = 128
+EFFORTS: dict[str, bool | Literal["low", "medium", "high"]] = {
+    "none": False, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high",
+    "max": "high",
+}  # fmt: skip
 
 
 class _Lenient(BaseModel):
@@ -58,6 +72,8 @@ class _Turn(_Lenient):
     ) = None
     tool_calls: list[_Calling] | None = None
     tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
 
 
 class _Declared(_Lenient):
@@ -69,6 +85,23 @@ class _Declared(_Lenient):
 class _Offered(_Lenient):
     type: Literal["function"] = "function"
     function: _Declared
+
+
+class _Named(_Lenient):
+    name: str
+
+
+class _Allowed(_Lenient):
+    mode: Literal["auto", "required"] = "auto"
+    tools: list[_Choice] = Field(default_factory=list)
+
+
+class _Choice(_Lenient):
+    """A tool that must be called, or those that may be."""
+
+    type: Literal["function", "allowed_tools"] = "function"
+    function: _Named | None = None
+    allowed_tools: _Allowed | None = None
 
 
 class _Schema(_Lenient):
@@ -92,6 +125,15 @@ class CommonBody(Sampling):
     n: int | None = Field(None, ge=1, le=CHOICES)
     stream: bool | None = False
     stream_options: _StreamOptions | None = None
+    logit_bias: dict[int, float] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+
+    def sampling(self) -> dict[str, Any]:
+        """The fields of a `ChatRequest` that were given."""
+        names = ("logit_bias", "presence_penalty", "frequency_penalty")
+        more = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return {**super().sampling(), **more}
 
 
 class ChatBody(CommonBody):
@@ -109,7 +151,17 @@ class ChatBody(CommonBody):
     max_completion_tokens: int | None = None
     response_format: _Format | None = None
     tools: list[_Offered] | None = None
-    tool_choice: Any = None
+    tool_choice: Literal["none", "auto", "required"] | _Choice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = Field(
+        None,
+        description="none, minimal, low, medium or high: how much a model that reasons should.",
+    )
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None, description="`enable_thinking` alone is read of it."
+    )
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
 
 
 class CompletionBody(CommonBody):
@@ -119,6 +171,19 @@ class CompletionBody(CommonBody):
 
     prompt: str | list[str] | list[int] | list[list[int]]
     echo: bool | None = False
+    logprobs: int | None = Field(None, ge=0, le=20)
+
+
+class EmbeddingsBody(Body):
+    """The body of `/v1/embeddings`."""
+
+    model_config = shown({"model": "starter-embed", "input": ["a text", "another"]})
+
+    model: str | None = Field(None, description="A catalog id; absent: the default.")
+    input: str | list[str] | list[int] | list[list[int]]
+    dimensions: int | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    user: str | None = None
 
 
 # Parsing ------------------------------------------------------------------------------------------
@@ -133,15 +198,69 @@ def parse(body: ChatBody) -> ChatRequest:
     sampling = body.sampling()
     if body.max_completion_tokens is not None:
         sampling["max_tokens"] = body.max_completion_tokens
-    tools = () if body.tool_choice == "none" else tuple(body.tools or ())
+    tools, choice = _choice(body)
     return build(
         ChatRequest,
         model=body.model,
         messages=tuple(_message(turn, n) for n, turn in enumerate(body.messages)),
-        tools=tuple(_tool(offered.function) for offered in tools),
+        tools=tools,
+        tool_choice=choice,
+        parallel_tool_calls=body.parallel_tool_calls is not False,
         json_schema=schema,
+        think=_effort(body),
+        logprobs=_logprobs(body),
         **sampling,
     )
+
+
+def _logprobs(body: ChatBody) -> int | None:
+    if body.top_logprobs and not body.logprobs:
+        raise BadValue("top_logprobs: set logprobs to true as well.", param="top_logprobs")
+    return body.top_logprobs or 0 if body.logprobs else None
+
+
+def _effort(body: ChatBody) -> bool | Literal["low", "medium", "high"] | None:
+    name = body.reasoning_effort
+    wish = (body.chat_template_kwargs or {}).get("enable_thinking")
+    if name is None and isinstance(wish, bool):
+        return wish
+    if name is not None and name not in EFFORTS:
+        known = ", ".join(EFFORTS)
+        raise BadValue(f"reasoning_effort: choose one of {known}.", param="reasoning_effort")
+    return None if name is None else EFFORTS[name]
+
+
+def _choice(body: ChatBody) -> tuple[tuple[Tool, ...], Literal["auto", "required"]]:
+    """The tools that may be called, and whether one must be; a named one is the only one offered.
+
+    Raises:
+        BadValue: a tool is chosen that is not offered.
+    """
+    tools = tuple(_tool(offered.function) for offered in body.tools or ())
+    match body.tool_choice:
+        case None | "auto":
+            return tools, "auto"
+        case "none":
+            return (), "auto"
+        case "required":
+            return tools, "required"
+        case _Choice(allowed_tools=_Allowed() as allowed):
+            names = [one.function.name for one in allowed.tools if one.function]
+            return _only(tools, names), allowed.mode
+        case _Choice(function=_Named(name=name)):
+            return _only(tools, [name]), "required"
+    raise BadValue("tool_choice.function: it is missing.", param="tool_choice")
+
+
+def _only(tools: tuple[Tool, ...], names: list[str]) -> tuple[Tool, ...]:
+    known = {tool.name: tool for tool in tools}
+    for name in names:
+        if name not in known:
+            raise BadValue(
+                f"tool_choice: '{name[:64]}' is not among the tools. Offer it or choose another.",
+                param="tool_choice",
+            )
+    return tuple(known[name] for name in names)
 
 
 def parse_prompts(body: CompletionBody) -> list[ChatRequest]:
@@ -153,7 +272,22 @@ def parse_prompts(body: CompletionBody) -> list[ChatRequest]:
     if not texts or not all(texts):
         raise BadValue("prompt: it is empty. Send some text to continue.", param="prompt")
     sampling = body.sampling()
+    sampling["logprobs"] = body.logprobs
     return [build(ChatRequest, model=body.model, prompt=text, **sampling) for text in texts]
+
+
+def parse_texts(body: EmbeddingsBody) -> EmbedRequest:
+    """The request for the vectors of some texts. Raises BadValue for token ids."""
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    if not texts or not all(texts):
+        raise BadValue("input: it is empty. Send some text.", param="input")
+    if not all(isinstance(text, str) for text in texts):
+        raise BadValue(
+            "input: send text; token ids differ from model to model (in LangChain: "
+            "check_embedding_ctx_length=False).",
+            param="input",
+        )
+    return build(EmbedRequest, model=body.model, texts=tuple(texts), dimensions=body.dimensions)
 
 
 def _message(turn: _Turn, index: int) -> Message:
@@ -169,6 +303,7 @@ def _message(turn: _Turn, index: int) -> Message:
             for call in turn.tool_calls or ()
         ),
         call_id=turn.tool_call_id,
+        reasoning=turn.reasoning_content or turn.reasoning or "",
     )
 
 

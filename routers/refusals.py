@@ -14,6 +14,7 @@ from fastapi import Request as HttpRequest
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from engine import AtelierError, BadFormat, BadValue, Forbidden, NoToken, TooLarge, Unknown
 from routers.bodies import first_of
@@ -102,6 +103,8 @@ class Refusals:
             message = f"{http.method} is not for this path. See /docs."
         answer = self.answer(http.url.path, kind(message))
         answer.headers.update(error.headers or {})
+        if kind is WrongMethod:
+            answer.headers["allow"] = ", ".join(_methods(http)) or answer.headers.get("allow", "")
         return answer
 
     async def broken(self, http: HttpRequest, error: Exception) -> Response:
@@ -110,3 +113,9 @@ class Refusals:
             http.url.path,
             Broken(f"The server made a mistake. Its log has it under {http.state.request_id}."),
         )
+
+
+def _methods(http: HttpRequest) -> list[str]:
+    """All methods of a path; the framework names those of its first route alone."""
+    fit = (r for r in http.app.state.routes if r.matches(http.scope)[0] is not Match.NONE)
+    return sorted({method for route in fit for method in route.methods or ()})

@@ -94,6 +94,26 @@ class Dialect:
     media: str = "text/event-stream"
 
 
+@dataclass(slots=True)
+class Pace:
+    """How often streams send: few at once as they please, many at most `rate` frames a second together.
+
+    What the model says meanwhile comes merged in the next frame. A frame costs a dozen calls and a
+    system call however short it is, so without this, hundreds of streams would starve everything else.
+    """
+
+    rate: float = 1000.0
+    least: float = 0.02  # seconds; gaps shorter than a fast model's token are not worth a timer
+    most: float = 0.1  # seconds; longer gaps would be seen
+    running: int = 0
+
+    @property
+    def gap(self) -> float:
+        """Seconds from one frame of a stream to its next; 0: at once."""
+        share = self.running / self.rate
+        return 0.0 if share <= self.least else min(share, self.most)
+
+
 class Gone(Exception):
     """The client hung up; there is nobody to answer."""
 
@@ -146,7 +166,7 @@ async def respond(
     except BaseException:
         await events.aclose()
         raise
-    return Stream(opening, events, dialect, meta, headers)
+    return Stream(opening, events, dialect, meta, headers, http.app.state.pace)
 
 
 @dataclass(slots=True)
@@ -200,6 +220,7 @@ class Stream(Response):
         dialect: Dialect,
         meta: Meta,
         headers: Mapping[str, str],
+        pace: Pace | None = None,
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -211,13 +232,16 @@ class Stream(Response):
         self._events = events
         self._dialect = dialect
         self._meta = meta
+        self._pace = pace or Pace()
         self._last = time.monotonic()
         self._ended = False
+        self._flowing = False  # the first content is out: only what follows is paced
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with contextlib.aclosing(self._events), contextlib.aclosing(self._opening):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             pulse = asyncio.create_task(self._pulse(send))
+            self._pace.running += 1
             try:
                 with contextlib.suppress(Gone):
                     await until_gone(receive, self._write(send))
@@ -225,6 +249,7 @@ class Stream(Response):
                 await self._fail(send, Unavailable("The server is stopping. Ask again."))
                 raise
             finally:
+                self._pace.running -= 1
                 pulse.cancel()
 
     async def _write(self, send: Send) -> None:
@@ -235,6 +260,8 @@ class Stream(Response):
                     if frame:
                         self._last = time.monotonic()
                         await send({"type": "http.response.body", "body": frame, "more_body": True})
+                        if self._flowing and (gap := self._pace.gap):
+                            await asyncio.sleep(gap)
         except AtelierError as error:
             await self._fail(send, error)
         else:
@@ -253,6 +280,7 @@ class Stream(Response):
         if self._opening.step is not None:
             yield await self._opening.step
         async for event in self._events:
+            self._flowing = True
             yield event
 
     async def _pulse(self, send: Send) -> None:
@@ -325,6 +353,7 @@ __all__ = [
     "Gone",
     "Meta",
     "Opening",
+    "Pace",
     "Result",
     "Stream",
     "caller_of",

@@ -11,6 +11,8 @@ import pytest
 from engine import Caller, ChatRequest, Engine, Event, Message, Request, Settings
 from engine.callers import Priority
 from tests import echo
+from tests.browsing import browser, opens  # noqa: F401
+from tests.fetching import fetching, hub  # noqa: F401
 from tests.serving import served, server  # noqa: F401
 from tests.turning import chat, chats, database, model, turns  # noqa: F401
 
@@ -24,6 +26,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("ATELIER_", "POKEMON_", "OPENAI_", "OLLAMA_", "LOG_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("ATELIER_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("ATELIER_PROBE_LOCAL", "false")  # an Ollama of this machine is not ours
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
 

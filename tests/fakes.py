@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from engine.callers import Caller, Priority
 from engine.errors import Cancelled, LoadFailed
 from engine.events import Done, Event, Text
-from engine.footprints import Footprint
+from engine.footprints import Footprint, Key
 from engine.job import Job
 from engine.lane import Lane
 from engine.registry import BatchEmit, Emit, ModelSpec
@@ -50,14 +50,11 @@ class FakeDevice:
         self.released += 1
 
 
-class Remembered(dict[tuple[str, str], Footprint]):
+class Remembered(dict[Key, Footprint]):
     """Footprints in a dictionary."""
 
-    def remember(self, model: str, device: str, footprint: Footprint) -> None:
-        self[model, device] = footprint
-
-    def get(self, model: str, device: str) -> Footprint | None:  # type: ignore[override]
-        return super().get((model, device))
+    def remember(self, key: Key, footprint: Footprint) -> None:
+        self[key] = footprint
 
 
 class OutOfMemoryError(RuntimeError):
@@ -152,6 +149,11 @@ class Family:
         return model
 
 
+def key_of(model: str) -> Key:
+    """Under which the bench's lane keeps a model's footprint."""
+    return Key(model, "", "fake:0", "bfloat16", "8192x16")
+
+
 def spec(id: str, memory: int = 100, **options: object) -> ModelSpec:
     return ModelSpec(id=id, does=frozenset({"chat"}), family="fake", memory=memory, options=options)
 
@@ -224,6 +226,7 @@ __all__ = [
     "LoadFailed",
     "Model",
     "OutOfMemoryError",
+    "key_of",
     "read",
     "run",
     "spec",

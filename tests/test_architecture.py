@@ -48,7 +48,7 @@ PLAIN = frozenset({"pydantic", "pydantic_settings"})
 HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipart"})
 
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
-FAMILY = (*LEAVES, "registry", "media", "checkpoints", "devices", "faults")
+FAMILY = (*LEAVES, "registry", "media", "checkpoints", "devices", "faults", "fit")
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 OPEN = ("engine", *(f"engine.{name}" for name in (*LEAVES, "registry", "access")))
 # What the dialects share; none of them is built on another.
@@ -65,6 +65,7 @@ RULES = (
     Rule("engine.families"),
     Rule("engine", ("engine.*",)),
     Rule("engine.*", ("engine.*",)),
+    Rule("routers.openai_*", (*PLUMBING, "routers.openai_*", *OPEN), HTTP),
     Rule("routers.*", (*PLUMBING, "{self}_*", *OPEN), HTTP),
     Rule("routers"),
     Rule("ui.tabs.*", ("ui", "ui.*", *OPEN)),
@@ -238,6 +239,7 @@ def requirements(name: str) -> dict[str, str]:
 PACKAGE_OF = {"pynvml": "nvidia-ml-py", "multipart": "python-multipart"}
 # Installed for others' sake: these are read by the packages above, not imported by us.
 BY_NAME = {
+    "bitsandbytes": "transformers quantises to 4 bits with it",
     "accelerate": "transformers loads large models through it",
     "huggingface-hub": "transformers fetches through it, and it brings `hf download`",
     "safetensors": "transformers reads weights with it",

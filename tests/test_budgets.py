@@ -27,9 +27,14 @@ BORDER = "engine/lane.py"
 # Other places where a foreign library's zoo of errors is met: how often, and why it has no name.
 BROAD_EXCEPTS = {
     "engine/remote_lane.py": (1, "the same border for models on other servers"),
+    "engine/fetching.py": (2, "a hub client's errors are many; each becomes a named end"),
     "engine/residency.py": (3, "loading and closing run any family's code; memory must come back"),
     "engine/database.py": (1, "what a write raises belongs to its future; the writer must live on"),
     "engine/families/_loading.py": (2, "tokenizers and models of any architecture are built here"),
+    "engine/families/hf_embed.py": (
+        1,
+        "one text may break the model and must not break the others' requests",
+    ),
     "engine/families/hf_chat.py": (
         2,
         "one prompt may break the model and must not break the others",

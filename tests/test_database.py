@@ -177,17 +177,17 @@ def test_the_schema_is_what_the_tables_say(database: Database) -> None:
 
 @pytest.fixture
 def next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A second migration, as a later version would bring it; returns its file."""
+    """One more migration, as a later version would bring it; returns its file."""
     folder = tmp_path / "later"
     shutil.copytree(migrations.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    script = folder / "versions" / "0002_more.py"
+    script = folder / "versions" / "9999_more.py"
     script.write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        'revision, down_revision = "0002", "0001"\n'
+        f'revision, down_revision = "9999", "{REVISION}"\n'
         'def upgrade():\n    op.add_column("choices", sa.Column("why", sa.Text))\n'
     )
     monkeypatch.setattr(migrations, "FOLDER", folder)
-    monkeypatch.setattr(migrations, "REVISION", "0002")
+    monkeypatch.setattr(migrations, "REVISION", "9999")
     return script
 
 
@@ -207,7 +207,7 @@ def test_an_older_database_is_backed_up_and_migrated(
     assert database.read(columns) == ["key", "value", "why"]
     assert database.read(keys) == {"old"}
     if not URL:
-        with sqlite3.connect(tmp_path / f"{FILE}.0001.bak") as backup:
+        with sqlite3.connect(tmp_path / f"{FILE}.{REVISION}.bak") as backup:
             assert backup.execute("select key from choices").fetchall() == [("old",)]
         backup.close()
 

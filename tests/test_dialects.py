@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import ollama
 import openai
 import pytest
 
@@ -81,7 +82,30 @@ def by_brenda(server: Served, session: str, stream: bool) -> Said:
     return Said("".join(json.loads(frame)["content"] for frame in frames), None)
 
 
-DIALECTS: dict[str, Speak] = {"openai": by_openai, "host": by_host, "brenda": by_brenda}
+def by_ollama(server: Served, session: str, stream: bool) -> Said:
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": ASKED}]
+    with ollama.Client(host=server.url, headers={"X-Session-ID": session}) as client:
+        answer: Any = client.chat("echo", messages, stream=stream)
+        pieces = list(answer) if stream else [answer]
+    text = "".join(piece.message.content or "" for piece in pieces)
+    return Said(text, (pieces[-1].prompt_eval_count or 0, pieces[-1].eval_count or 0))
+
+
+def by_ollama_generate(server: Served, session: str, stream: bool) -> Said:
+    with ollama.Client(host=server.url, headers={"X-Session-ID": session}) as client:
+        answer: Any = client.generate("echo", ASKED, system=SYSTEM, stream=stream)
+        pieces = list(answer) if stream else [answer]
+    text = "".join(piece.response or "" for piece in pieces)
+    return Said(text, (pieces[-1].prompt_eval_count or 0, pieces[-1].eval_count or 0))
+
+
+DIALECTS: dict[str, Speak] = {
+    "openai": by_openai,
+    "host": by_host,
+    "brenda": by_brenda,
+    "ollama": by_ollama,
+    "ollama-generate": by_ollama_generate,
+}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -92,7 +116,8 @@ def test_every_dialect_says_the_same(server: Served, dialect: str, stream: bool)
     assert said.text == "echo: one two three"
     assert said.usage in {(5, 4), None}
     [row] = server.rows(session=session)
-    assert (row.dialect, row.model, row.task, row.status) == (dialect, "echo", "chat", "ok")
+    spoken = dialect.partition("-")[0]
+    assert (row.dialect, row.model, row.task, row.status) == (spoken, "echo", "chat", "ok")
     assert (row.input_tokens, row.output_tokens) == (5, 4)
     assert row.output == said.text
     assert row.input == [
@@ -108,6 +133,7 @@ ONE: dict[str, Any] = {
     "model": "echo",
     "max_tokens": 1,
 }  # one token is one piece, whatever the speed
+PREDICT = {"options": {"num_predict": 1}}
 TRANSCRIPTS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "openai_models": ("GET", "/v1/models", None),
     "openai_model": ("GET", "/v1/models/echo", None),
@@ -130,6 +156,26 @@ TRANSCRIPTS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "host_ask_sync": ("POST", "/api/v1/ai/ask_sync", {"agent": "echo", "content": "hi"}),
     "host_ask_async": ("POST", "/api/v1/ai/ask_async", {"agent": "echo", "content": "hi"}),
     "host_unknown_model": ("POST", "/api/v1/ai/ask_sync", {"agent": "x", "content": "hi"}),
+    "ollama_chat": ("POST", "/api/chat", {"model": "echo", "messages": HI, "stream": False}),
+    "ollama_chat_stream": ("POST", "/api/chat", {"model": "echo", "messages": HI, **PREDICT}),
+    "ollama_generate": (
+        "POST",
+        "/api/generate",
+        {"model": "echo", "prompt": "hi", "stream": False},
+    ),
+    "ollama_generate_stream": (
+        "POST",
+        "/api/generate",
+        {"model": "echo", "prompt": "hi", **PREDICT},
+    ),
+    "ollama_load": ("POST", "/api/generate", {"model": "echo"}),
+    "ollama_tags": ("GET", "/api/tags", None),
+    "ollama_ps": ("GET", "/api/ps", None),
+    "ollama_show": ("POST", "/api/show", {"model": "echo"}),
+    "ollama_version": ("GET", "/api/version", None),
+    "ollama_unknown_model": ("POST", "/api/chat", {"model": "x", "messages": HI}),
+    "ollama_bad_body": ("POST", "/api/chat", {"model": "echo", "messages": "hi"}),
+    "ollama_no_copy": ("POST", "/api/copy", {"source": "echo", "destination": "x"}),
     "brenda_models": ("GET", "/v1/ai/models", None),
     "brenda_load": ("POST", "/v1/ai/load_model", {"model_name": "echo"}),
     "brenda_generate": ("POST", "/v1/ai/generate", {**ONE, "messages": HI}),
@@ -150,7 +196,10 @@ CHANGING = [
     (r'"created":\d{6,}', '"created":TIME'),
     (r'"(processing_time|load_time)":[\d.e-]+', r'"\1":SECONDS'),
     (r'"time":"[^"]+"', '"time":"TIME"'),
-    (r'"version":"[^"]+"', '"version":"VERSION"'),
+    (r'"(version|atelier)":"[^"]+"', r'"\1":"VERSION"'),
+    (r'"(created_at|expires_at)":"[^"]+"', r'"\1":"TIME"'),
+    (r'"(\w+_duration)":\d+', r'"\1":NANOSECONDS'),
+    (r'("model":"echo:latest","size":)\d+', r"\1BYTES"),
     (r"fp_atelier_[\d.]+", "fp_atelier_VERSION"),
 ]
 

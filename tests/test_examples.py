@@ -22,6 +22,8 @@ EXPECTED = {
     "host_ask.py": r"(?s)\w+.*\[.+: starter-chat, [1-9]\d* tokens\]",
     "brenda_generate.py": r"(?s)\[starter-chat loaded in [\d.]+ s\]\n.*\w+.*'output_tokens': [1-9]",
     "chatvlm_health.py": r"(?s)healthy\nGPU: .*- starter-chat: ",
+    "ollama_chat.py": r"(?s)- starter-chat:latest: .*completion.*\n.*\w+.*\[\d+ tokens in, \d+ out, [\d.]+ a second\]",
+    "jobs_follow.py": r"(?s)\w+.*\[done: Hello! Who are you\?\]",
     "gradio_chat.py": r"\w{2,}",
 }
 FILES = sorted(file.name for file in (ROOT / "examples").iterdir() if file.is_file())

@@ -318,11 +318,11 @@ def test_raw_text_goes_past_the_template(backend):
         ChatRequest(
             messages=(Message(role="user", parts=(TextPart(text="a"), AudioPart(data=b"x"))),)
         ),
-        chat("hi", tools=(Tool(name="f"),)),
-        chat("hi", json_schema=True),
+        chat("hi", json_schema={"type": "int"}),
+        chat("hi", tools=(Tool(name="f", parameters={"type": 1}),), tool_choice="required"),
         ChatRequest(prompt=""),
     ],
-    ids=["image", "audio", "tools", "schema", "empty"],
+    ids=["image", "audio", "schema", "tools", "empty"],
 )
 def test_what_is_not_offered_is_refused(backend, request_):
     listener = Listener()
@@ -376,7 +376,8 @@ def test_memory_grows_with_what_is_held_and_goes_back(backend):
         backend.step()
     assert empty < held < backend.memory()
     finish(backend, one, two)
-    assert backend.memory() == empty
+    assert backend.memory() - backend.spare() == empty
+    assert backend.shed() > 0 and backend.memory() == empty
     backend.close()
     assert backend.memory() == 0
 

@@ -11,7 +11,7 @@ from engine.errors import (
 )
 from engine.events import Done, Loading, Text
 from engine.footprints import Footprint
-from tests.fakes import Bench, read, run, spec, text_of
+from tests.fakes import Bench, key_of, read, run, spec, text_of
 
 A, B, C = spec("a"), spec("b"), spec("c")
 
@@ -55,11 +55,11 @@ async def test_can_never_fit_is_refused_at_once() -> None:
 
 async def test_a_measured_footprint_replaces_the_declared_one() -> None:
     bench = Bench(total=300)
-    bench.remembered.remember("a", "fake:0", Footprint(400, 1.0))
+    bench.remembered.remember(key_of("a"), Footprint(400, 1.0))
     with pytest.raises(DoesNotFit):
         bench.ask(A)
     await run(bench, B)
-    assert bench.remembered.get("b", "fake:0") == Footprint(100, 2.0)
+    assert bench.remembered.get(key_of("b")) == Footprint(100, 2.0, 100)
 
 
 async def test_pinned_models_are_not_evicted_and_are_named() -> None:
@@ -144,6 +144,17 @@ async def test_evict_waits_for_the_running_request_and_answers() -> None:
     missing = bench.lane.evict("batch")
     bench.turns(1)
     assert missing.result(0) is False
+
+
+async def test_an_eviction_that_nobody_waits_for_harms_nobody() -> None:
+    bench = Bench()
+    job = bench.ask(spec("batch", batch=True))
+    bench.turns(1)
+    gone, stays = bench.lane.evict("batch"), bench.lane.evict("batch")
+    gone.cancel()
+    bench.turns()
+    assert stays.result(0) is True and bench.resident == []
+    assert await text_of(job) == "0 1 2 "
 
 
 async def test_the_thread_itself_serves_expires_and_ends() -> None:

@@ -23,13 +23,21 @@ socket.socket.connect = connect
 def resolve(host, *rest, **more):
     raise AssertionError(f"asked for the address of {host}")
 socket.getaddrinfo = resolve
-from engine import Caller, ChatRequest, Engine, Message, Settings, fold
+from engine import Caller, ChatRequest, Engine, Message, Settings, Unavailable, fold
 async def main():
-    engine = Engine.build(Settings(offline=True))
+    engine = Engine.build(Settings(offline=True, auto_download=True))
     await engine.start()
+    try:
+        await engine.downloads.begin("org/one", accept_licence=True)
+        raise AssertionError("a download began")
+    except Unavailable as error:
+        assert "ATELIER_OFFLINE" in error.message
     request = ChatRequest(messages=(Message.of("user", "Hello!"),), max_tokens=4)
     print((await fold(engine.run(request, Caller()))).usage.output_tokens)
     await engine.close()
+    import huggingface_hub, transformers
+    assert huggingface_hub.constants.is_offline_mode()
+    assert transformers.utils.hub.is_offline_mode()
 asyncio.run(main())
 """
 
@@ -43,6 +51,16 @@ def test_the_switches_are_set(monkeypatch: pytest.MonkeyPatch):
     assert not any(name in os.environ for name in OFFLINE)
     set_switches(Settings(offline=True))
     assert all(os.environ[name] == value for name, value in OFFLINE.items())
+
+
+def test_a_library_that_came_before_is_told_too(monkeypatch: pytest.MonkeyPatch):
+    from huggingface_hub import constants
+
+    for name in (*SILENT, *OFFLINE):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    set_switches(Settings(offline=True))
+    assert constants.is_offline_mode()
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ import pytest
 
 from engine.events import Done, Reasoning, Result, Text, ToolCall, Usage
 from routers import wire
-from routers.openai import CHAT, choices, reply, stream, total
 from routers.openai_bodies import ChatBody, parse
+from routers.openai_chat import CHAT, reply, stream
+from routers.openai_parts import choices, total
 from tests.serving import Served
 from tests.test_wire import speak
 
@@ -187,12 +188,12 @@ def test_urls_are_not_fetched(client: openai.OpenAI):
 
 def test_unread_fields_are_named(server: Served):
     body = {
-        "model": "echo", "messages": user("x"), "logprobs": True, "frequency_penalty": 0,
-        "tool_choice": "required", "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "keep_alive": "5m",
+        "model": "echo", "messages": user("x"), "service_tier": "auto", "frequency_penalty": 0,
+        "store": False, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "keep_alive": "5m",
     }  # fmt: skip
     answer = httpx.post(f"{server.url}/v1/chat/completions", json=body)
     assert answer.status_code == 200
-    assert answer.headers["x-ignored-params"] == "logprobs, frequency_penalty, tool_choice"
+    assert answer.headers["x-ignored-params"] == "service_tier, store"
     body = {"model": "echo", "prompt": "x", "suffix": "y", "best_of": 1}
     answer = httpx.post(f"{server.url}/v1/completions", json=body)
     assert answer.headers["x-ignored-params"] == "suffix, best_of"
@@ -257,8 +258,8 @@ def test_response_formats(form: Any, schema: Any):
     assert parse(ChatBody.model_validate(body)).json_schema == schema
 
 
-def meta(**more: Any) -> wire.Meta:
-    extra = {"id": "chatcmpl-1", "choices": 1, "each": 1, "usage": True, "echo": [""], **more}
+def meta() -> wire.Meta:
+    extra = {"id": "chatcmpl-1", "choices": 1, "each": 1, "usage": True, "logprobs": False}
     return wire.Meta(id="1", model="m", created=0, extra=extra)
 
 

@@ -10,7 +10,9 @@ import pytest
 from engine import Settings
 from tests.serving import Served, serve, until
 
-PUBLIC = {"/chat", "/models", "/status"}
+PUBLIC = {
+    "/chat", "/models", "/status", "/plan", "/load", "/unload", "/download", "/jobs", "/job", "/cancel",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +84,47 @@ def test_models_and_status(client: Any) -> None:
     assert models["echo"]["starter"] is True and models["echo"]["does"] == ["chat"]
     status = client.predict(api_name="/status")
     assert status["devices"][0]["total"] > 0 and status["devices"][0]["waiting"] == 0
+
+
+def test_models_are_planned_loaded_and_let_go(client: Any, server: Served) -> None:
+    plan = client.predict(model="echo-batch", api_name="/plan")
+    assert plan["fits"] == "fits" and plan["unloads"] == [] and plan["needed"] > 0
+    loaded = client.predict(model="echo-batch", keep_alive=-1, api_name="/load")
+    assert loaded["model"] == "echo-batch"
+    held = {model.id: model.keep_alive for model in server.engine.status().resident}
+    assert held["echo-batch"] == -1
+    assert client.predict(model="echo-batch", api_name="/unload") is True
+    assert client.predict(model="echo-batch", api_name="/unload") is False
+
+
+def test_a_job_is_followed_from_elsewhere_and_cancelled(client: Any, server: Served) -> None:
+    asked = client.submit("!slow " + "word " * 2000, api_name="/chat")
+    assert until(lambda: server.running)
+    ticket = next(job for job in client.predict(api_name="/jobs") if job["phase"] == "running")
+    assert ticket["own"] and ticket["kind"] == "request" and "session" not in ticket
+    watching = client.submit(id=ticket["id"], api_name="/job")
+    assert until(lambda: [u for u in watching.outputs() if "word" in u["text"]])
+    assert client.predict(id=ticket["id"], api_name="/cancel") is True
+    last = watching.result(timeout=30)
+    assert last["phase"] == "cancelled" and asked.result(timeout=30).startswith(last["text"][:40])
+    assert client.predict(id=ticket["id"], api_name="/cancel") is False
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "said"),
+    [
+        ("/plan", {"model": "nothing"}, "not in the catalog"),
+        ("/load", {"model": "nothing"}, "not in the catalog"),
+        ("/unload", {"model": "nothing"}, "not in the catalog"),
+        ("/download", {"model": "no model"}, "hub id"),
+        ("/job", {"id": "x"}, "no such job"),
+        ("/cancel", {"id": "x"}, "no such job"),
+    ],
+)
+def test_calls_refuse_with_a_reason(
+    client: Any, call: str, given: dict[str, Any], said: str
+) -> None:
+    from gradio_client.exceptions import AppError
+
+    with pytest.raises(AppError, match=said):
+        client.predict(**given, api_name=call)

@@ -290,13 +290,17 @@ def test_states_are_comments():
         ("300ms", 0.3),
         ("1.5h", 5400),
         ("7", 7),
+        ("1h30m", 5400),
+        ("5m0s", 300),
+        ("-1m0s", -60),
+        ("1500us", 0.0015),
     ],
 )
 def test_durations(value: Any, seconds: float | None):
     assert seconds_of(value) == pytest.approx(seconds) if seconds is not None else True
 
 
-@pytest.mark.parametrize("value", ["soon", "5 minutes", ""])
+@pytest.mark.parametrize("value", ["soon", "5 minutes", "", "m5", "5m3", "nan", "--1"])
 def test_wrong_durations(value: str):
     with pytest.raises(BadValue, match="keep_alive"):
         seconds_of(value)

@@ -88,9 +88,12 @@ def config_of(kind: str, **changed: Any) -> Any:
 class Listener:
     """An emit that keeps what it is told; raises `ending` once it heard `patience` events."""
 
-    def __init__(self, ending: BaseException | None = None, patience: int = 0) -> None:
+    def __init__(
+        self, ending: BaseException | None = None, patience: int = 0, owner: str = "me"
+    ) -> None:
+        self.owner = owner
         self.events: list[Event] = []
-        self.input = self.output = self.calls = 0
+        self.input = self.output = self.cached = self.calls = 0
         self.error: Exception | None = None
         self.raised = False
         self._ending, self._patience = ending, patience
@@ -106,6 +109,7 @@ class Listener:
     def count(self, *, input: int = 0, output: int = 0, cached: int = 0) -> None:
         self.input += input
         self.output += output
+        self.cached += cached
 
     def fail(self, error: Exception) -> None:
         self.error = error

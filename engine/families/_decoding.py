@@ -5,10 +5,12 @@ Knows one tokenizer and one answer; nothing of models or requests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 UNFINISHED = "\ufffd"  # what decoders put where a character's bytes are incomplete
+BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 TAIL = 8  # prompt tokens that decide how the first token of a continuation is spelled
 
 
@@ -71,11 +73,81 @@ class FastSpelling(SlowSpelling):
         return text
 
 
-def spelling(tokenizer: Any, before: Sequence[int] = ()) -> Spelling:
-    """The way to spell this tokenizer's ids; `before` are ids whose continuation is spelled."""
+class MarkedSpelling:
+    """Spells some special tokens too, which the others leave out: the marks of thoughts and calls."""
+
+    def __init__(self, tokenizer: Any, before: Sequence[int], marks: Mapping[int, str]) -> None:
+        self._tokenizer, self._marks = tokenizer, marks
+        self._plain = spelling(tokenizer, before)
+
+    def spell(self, token: int) -> str:
+        mark = self._marks.get(token)
+        if mark is None:
+            return self._plain.spell(token)
+        text = self._plain.rest() + mark
+        self._plain = spelling(self._tokenizer)
+        return text
+
+    def rest(self) -> str:
+        return self._plain.rest()
+
+
+def spelling(
+    tokenizer: Any, before: Sequence[int] = (), marks: Mapping[int, str] | None = None
+) -> Spelling:
+    """The way to spell this tokenizer's ids.
+
+    Args:
+        before: ids whose continuation is spelled.
+        marks: special tokens that are spelled, and how.
+    """
+    if marks:
+        return MarkedSpelling(tokenizer, before, marks)
     if getattr(tokenizer, "is_fast", False):
         return FastSpelling(tokenizer, before)
     return SlowSpelling(tokenizer, before)
+
+
+def _byte_letters() -> dict[int, int]:
+    """From the letters by which byte-level vocabularies write bytes to the bytes; others become none."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    odd = dict.fromkeys(others, 256)  # letters that stand for no byte
+    return odd | {byte: byte for byte in plain} | {256 + n: byte for n, byte in enumerate(others)}
+
+
+class Bytes:
+    """The bytes of single tokens: of byte-level vocabularies (`Ġ`) and of SentencePiece's (`▁`, `<0x0A>`)."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._letters = _byte_letters() if "Ġ" in tokenizer.get_vocab() else {}
+        self._added = {n: str(t.content) for n, t in tokenizer.added_tokens_decoder.items()}
+
+    def all(self, count: int) -> list[bytes]:
+        """The bytes of the first `count` tokens."""
+        pieces = {token: piece for piece, token in self._tokenizer.get_vocab().items()}
+        return [self._read(token, pieces.get(token)) for token in range(count)]
+
+    def of(self, token: int) -> bytes:
+        """The bytes that a token stands for; empty where the vocabulary has none."""
+        return self._read(token, self._tokenizer.convert_ids_to_tokens(token))
+
+    def _read(self, token: int, piece: Any) -> bytes:
+        if token in self._added:
+            return self._added[token].encode()
+        if isinstance(piece, bytes):
+            return piece
+        if not isinstance(piece, str):
+            return b""
+        if self._letters:
+            try:
+                return piece.translate(self._letters).encode("latin-1")
+            except UnicodeEncodeError:
+                return piece.encode()
+        if BYTE.fullmatch(piece):
+            return bytes([int(piece[3:5], 16)])
+        return piece.replace("▁", " ").encode("utf-8", "replace")
 
 
 class Stops:

@@ -64,4 +64,9 @@ def sampling_of(request: ChatRequest, default: Sampling) -> Sampling:
         if (value := getattr(request, name)) is not None
     }
     known = {name: getattr(default, name) for name in Sampling.__dataclass_fields__}
-    return Sampling(**{**known, **asked})
+    more = {
+        "presence": request.presence_penalty or 0.0,
+        "frequency": request.frequency_penalty or 0.0,
+        "bias": request.logit_bias,
+    }
+    return Sampling(**{**known, **asked, **more})

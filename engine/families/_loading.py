@@ -6,25 +6,26 @@ Publishes only what was built whole; a failure leaves nothing in memory.
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints import check_checkpoint, may_run_code, weight_bytes
+from engine.checkpoints import check_checkpoint, may_run_code
 from engine.errors import AtelierError, LoadFailed
+from engine.families._quantising import loading_options
 from engine.faults import is_out_of_memory
+from engine.fit import anatomy_of, forms
 from engine.registry import ModelSpec
 from engine.settings import Settings
 
 log = logging.getLogger("atelier.hf_chat")
 
-SMALL = 50_000_000  # parameters below which float32 beats bfloat16 on a processor
 
-
-def load_model(folder: Path, spec: ModelSpec, settings: Settings) -> tuple[Any, Any]:
-    """The model, on its device and ready to run, and its tokenizer.
+def load_model(
+    folder: Path, spec: ModelSpec, settings: Settings, kind: str = "AutoModelForCausalLM"
+) -> tuple[Any, Any]:
+    """The model, built by transformers' class `kind`, on its device and ready to run, and its tokenizer.
 
     Raises:
         LoadFailed, NotDownloaded: see `check_checkpoint`; or transformers does not know or cannot fill the model.
@@ -33,7 +34,7 @@ def load_model(folder: Path, spec: ModelSpec, settings: Settings) -> tuple[Any, 
     remote = may_run_code(spec, settings)
     try:
         tokenizer = _load_tokenizer(folder, spec, remote)
-        model = _load_weights(folder, spec, settings, config, remote)
+        model = _load_weights(folder, spec, settings, config, remote, kind)
     except BaseException:
         gc.collect()
         raise
@@ -67,33 +68,36 @@ def _load_tokenizer(folder: Path, spec: ModelSpec, remote: bool) -> Any:
 
 
 def _load_weights(
-    folder: Path, spec: ModelSpec, settings: Settings, config: dict[str, Any], remote: bool
+    folder: Path,
+    spec: ModelSpec,
+    settings: Settings,
+    config: dict[str, Any],
+    remote: bool,
+    kind: str,
 ) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
+    import transformers
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     device = choose_device(str(spec.options.get("device") or settings.device))
     if device.type == "cpu":
         torch.set_num_threads(usable_cores())
-    dtype = choose_dtype(
-        str(spec.options.get("dtype") or settings.dtype),
-        device,
-        stored_parameters(folder, spec, config),
-    )
+    form = forms(spec, settings, device.type, anatomy_of(spec), able=True)[0]
+    room = int(spec.options.get("device_memory") or 0)
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, found = getattr(transformers, kind).from_pretrained(
             folder,
-            dtype=dtype,
+            dtype=getattr(torch, form.dtype),
             local_files_only=True,
             trust_remote_code=remote,
             use_safetensors=True,
             output_loading_info=True,
-            device_map={"": device} if device.type == "cuda" else None,
+            **loading_options(form, device, room),
         )
         check_filled(found, spec)
-        return model.to(device).eval().requires_grad_(False)
+        placed = form.offload or form.quantisation == "int4"
+        return (model if placed else model.to(device)).eval().requires_grad_(False)
     except AtelierError:
         raise
     # Building a model runs the code of any architecture: this is its border. A full device is the lane's to mend.
@@ -118,7 +122,8 @@ def _reason(error: Exception, spec: ModelSpec, config: dict[str, Any]) -> str:
 
 def check_filled(found: dict[str, Any], spec: ModelSpec) -> None:
     """Refuse a model some of whose weights were not in its files: they would be random numbers."""
-    missing = sorted(found.get("missing_keys") or ())
+    # The pooler of BERT's kin serves a head that is not used here; many checkpoints leave it out.
+    missing = sorted(k for k in found.get("missing_keys") or () if not k.startswith("pooler."))
     wrong = sorted(str(key) for key in found.get("mismatched_keys") or ())
     if wrong:
         raise LoadFailed(
@@ -157,33 +162,6 @@ def choose_device(name: str) -> Any:
     if not there.get(device.type, False):
         raise LoadFailed(f"This machine has no device '{name}'. Use auto, or cpu.")
     return device
-
-
-def choose_dtype(name: str, device: Any, parameters: int) -> Any:
-    """The torch type of the weights.
-
-    auto: bfloat16 on a GPU, and on a processor with bfloat16 instructions unless the model is small: there
-    its time goes into the calls, not into reading weights, and float32 calls are the cheaper ones.
-    """
-    import torch
-
-    named = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name in named:
-        return named[name]
-    if name != "auto":
-        raise LoadFailed(
-            f"'{name}' is not a type of weights. Use auto, float32, bfloat16 or float16."
-        )
-    if device.type != "cpu":
-        return torch.bfloat16
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast and parameters >= SMALL else torch.float32
-
-
-def stored_parameters(folder: Path, spec: ModelSpec, config: dict[str, Any]) -> int:
-    """About how many parameters the files hold, by their size and the config's type."""
-    wide = json.dumps(config).find('"float32"') >= 0
-    return weight_bytes(folder, spec) // (4 if wide else 2)
 
 
 def usable_cores() -> int:

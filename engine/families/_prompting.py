@@ -1,29 +1,53 @@
 """From a chat request to token ids, with the tokenizer's own chat template.
 
-Knows messages, templates and one tokenizer; nothing of models or sampling.
+Knows messages, tools, templates and one tokenizer; nothing of models or sampling.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from engine.errors import BadValue
-from engine.requests import ChatRequest, Message
+from engine.families._reasoning import choose_style, opens, switches
+from engine.families._tools import HERMES, choose_format, written
+from engine.requests import Call, ChatRequest, Message, Tool
 
 log = logging.getLogger("atelier.hf_chat")
 
 MARK = "\u2042probe\u2042"  # looked for in a trial rendering; no template writes it by itself
 CHARS = 24  # characters a token holds at most, on any real text; only used to cut hopeless prompts short
+ASKED = Message.of("user", "?")
+GENERIC = """You can call these tools, one JSON object a line:
+{tools}
+To call a tool, write nothing but this, once for each call:
+<tool_call>
+{{"name": its name, "arguments": an object of its arguments}}
+</tool_call>"""
 
 
 class Prompter:
-    """Turns requests into ids for one tokenizer."""
+    """Turns requests into ids for one tokenizer.
 
-    def __init__(self, tokenizer: Any, model: str) -> None:
+    Attributes:
+        style: how the model marks its thoughts; None where it does not think aloud.
+        format: how it writes calls of tools.
+    """
+
+    def __init__(self, tokenizer: Any, model: str, wish: str = "") -> None:
         self._tokenizer, self._model = tokenizer, model
-        self._has_template = bool(getattr(tokenizer, "chat_template", None))
+        kept = getattr(tokenizer, "chat_template", None)
+        self.template = "\n".join(kept.values()) if isinstance(kept, dict) else str(kept or "")
+        self._has_template = bool(self.template)
         self._wants_parts = self._has_template and self._reads_parts_only()
+        self.style = choose_style(self.template)
+        tokens = [str(token.content) for token in tokenizer.added_tokens_decoder.values()]
+        own = bool(wish) or self._takes_tools
+        self.format = choose_format(self.template, tokens, wish) if own else HERMES
         if not self._has_template:
             log.warning("%s has no chat template; messages are written as 'role: text'", model)
 
@@ -33,17 +57,28 @@ class Prompter:
         Raises:
             BadValue: the template refuses these messages, or a part is not text.
         """
+        return self.encode(self.render(request), request, context)
+
+    def render(self, request: ChatRequest) -> str:
+        """The prompt as text. Raises BadValue as `ids` does."""
         if request.prompt is not None:
-            return self._encode(request.prompt, context, special=True)
+            return request.prompt
         for message in request.messages:
             self._check(message)
-        text = (
-            self._render(request.messages) if self._has_template else self._plain(request.messages)
-        )
-        return self._encode(text, context, special=not self._has_template)
+        messages = request.messages
+        if not self._takes_tools:
+            messages = _generic(messages, request.tools)
+        if not self._has_template:
+            return "".join(f"{m.role}: {m.text}\n" for m in messages) + "assistant:"
+        text = self._render(messages, request)
+        if request.think is False and self.style and opens(self.style, text):
+            text += "\n" * (not text.endswith("\n")) + self.style.close + "\n\n"
+        return text
 
-    def _encode(self, text: str, context: int, *, special: bool) -> tuple[list[int], bool]:
+    def encode(self, text: str, request: ChatRequest, context: int) -> tuple[list[int], bool]:
+        """The ids of a rendered prompt, as `ids` gives them."""
         limit = (context + 1000) * CHARS
+        special = request.prompt is not None or not self._has_template
         ids: list[int] = self._tokenizer(text[:limit], add_special_tokens=special)["input_ids"]
         return ids, len(text) <= limit
 
@@ -56,15 +91,21 @@ class Prompter:
                     param="messages",
                 )
 
-    def _render(self, messages: tuple[Message, ...]) -> str:
+    def _render(self, messages: Sequence[Message], request: ChatRequest) -> str:
         from jinja2.exceptions import TemplateError
 
-        turns = [self._turn(message.role, message.text) for message in messages]
+        own = self._takes_tools
         try:
             text: str = self._tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True
+                [self._turn(message, messages) for message in messages],
+                tools=[_declared(tool) for tool in request.tools] or None if own else None,
+                tokenize=False,
+                add_generation_prompt=True,
+                **switches(self.template, request.think),
             )
         except TemplateError as error:
+            if request.tools and not own and messages[0].role == "system":
+                return self._render(_merged(messages), request)  # no system messages, it may be
             raise BadValue(
                 f"{self._model} does not accept these messages: {error.message or error}. "
                 "Change their roles or their order.",
@@ -72,27 +113,130 @@ class Prompter:
             ) from error
         return text
 
-    def _turn(self, role: str, text: str) -> dict[str, Any]:
-        return {
-            "role": role,
+    def _turn(self, message: Message, all_: Sequence[Message]) -> dict[str, Any]:
+        text = message.text
+        turn: dict[str, Any] = {
+            "role": message.role,
             "content": [{"type": "text", "text": text}] if self._wants_parts else text,
         }
+        if message.reasoning:
+            # Templates differ in the name; none reads both.
+            turn |= {"reasoning_content": message.reasoning, "thinking": message.reasoning}
+        if message.calls:
+            turn["tool_calls"] = [self._call(call) for call in message.calls]
+        if message.role == "tool":
+            calls = (call for other in all_ for call in other.calls)
+            name = next((call.name for call in calls if call.id == message.call_id), "")
+            turn |= {"name": name, "tool_call_id": self._id(message.call_id or "")}
+        return turn
 
-    def _plain(self, messages: tuple[Message, ...]) -> str:
-        return "".join(f"{message.role}: {message.text}\n" for message in messages) + "assistant:"
+    def _call(self, call: Call) -> dict[str, Any]:
+        arguments: Any = call.arguments or "{}"
+        if not self._arguments_as_text:
+            try:
+                arguments = json.loads(arguments)
+            except ValueError:
+                arguments = {"arguments": call.arguments}
+        function = {"name": call.name, "arguments": arguments}
+        return {"id": self._id(call.id), "type": "function", "function": function}
+
+    def _id(self, id: str) -> str:
+        """A call's id; the templates of Mistral accept nine letters and digits only."""
+        if not self.format.name.startswith("mistral") or (len(id) == 9 and id.isalnum()):
+            return id
+        return hashlib.sha256(id.encode()).hexdigest()[:9]
+
+    # -- what a template does, found by trying
+
+    def _tried(self, turns: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
+        from jinja2.exceptions import TemplateError
+
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                turns, tools=tools, tokenize=False, add_generation_prompt=True
+            )
+        except (TemplateError, TypeError, ValueError, AttributeError, KeyError):
+            return ""
+        return text
 
     def _reads_parts_only(self) -> bool:
         """Whether the template loses a message given as a string and keeps it given as parts."""
-        from jinja2.exceptions import TemplateError
-
         kept = []
         for content in (MARK, [{"type": "text", "text": MARK}]):
-            try:
-                turns = [{"role": "user", "content": content}]
-                text = self._tokenizer.apply_chat_template(
-                    turns, tokenize=False, add_generation_prompt=True
-                )
-            except (TemplateError, TypeError, ValueError):
-                text = ""
-            kept.append(MARK in text)
+            kept.append(MARK in self._tried([{"role": "user", "content": content}], None))
         return kept == [False, True]
+
+    @cached_property
+    def _takes_tools(self) -> bool:
+        """Whether the template writes the tools it is given."""
+        if not self._has_template:
+            return False
+        turn = self._turn(ASKED, ())
+        return MARK in self._tried([turn], [_declared(Tool(name=MARK, description="x"))])
+
+    @cached_property
+    def _arguments_as_text(self) -> bool:
+        """Whether the template wants a call's arguments as JSON text, not as an object."""
+        call = {"name": "f", "arguments": {"x": MARK}}
+        turns = [
+            self._turn(ASKED, ()),
+            {"role": "assistant", "content": "", "tool_calls": [
+                {"id": "abcdefghi", "type": "function", "function": call}
+            ]},
+            {"role": "tool", "content": "1", "name": "f", "tool_call_id": "abcdefghi"},
+        ]  # fmt: skip
+        text = self._tried(turns, [_declared(Tool(name="f"))])
+        if MARK in text and "{'x'" not in text:
+            return False
+        call["arguments"] = json.dumps({"x": "probe"})
+        return '"probe"' in self._tried(turns, [_declared(Tool(name="f"))])
+
+
+def _declared(tool: Tool) -> dict[str, Any]:
+    parameters = tool.parameters or {"type": "object", "properties": {}}
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+# For templates that know no tools ------------------------------------------------------------------
+
+
+def _generic(messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[Message, ...]:
+    """The conversation in system, user and assistant messages alone, the tools told in the first."""
+    turns: list[Message] = []
+    for message in messages:
+        if message.role == "tool":
+            text = f"<tool_response>\n{message.text}\n</tool_response>"
+            if turns and turns[-1].role == "user" and turns[-1].call_id:
+                text = f"{turns[-1].text}\n{text}"
+                turns.pop()
+            turns.append(Message.of("user", text).model_copy(update={"call_id": "tool"}))
+        elif message.calls:
+            calls = [written(call.name, call.arguments) for call in message.calls]
+            text = "\n".join([message.text, *calls] if message.text else calls)
+            turns.append(Message.of("assistant", text))
+        else:
+            turns.append(message)
+    if tools:
+        told = GENERIC.format(tools="\n".join(_line(tool) for tool in tools))
+        if turns[0].role == "system":
+            told = f"{turns.pop(0).text}\n\n{told}"
+        turns.insert(0, Message.of("system", told))
+    return tuple(
+        turn.model_copy(update={"call_id": None}) if turn.call_id else turn for turn in turns
+    )
+
+
+def _line(tool: Tool) -> str:
+    told: Mapping[str, Any] = {
+        "name": tool.name,
+        **({"description": tool.description} if tool.description else {}),
+        "parameters": tool.parameters or {},
+    }
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _merged(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The same, its system message put before the first message of the user."""
+    system, first, *rest = *messages, ASKED
+    return (Message.of("user", f"{system.text}\n\n{first.text}"), *rest[:-1])

@@ -7,12 +7,16 @@ one uniform number each, so a seeded row draws the same tokens whatever else is 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from engine.errors import InferenceFailed
+
 if TYPE_CHECKING:
     import torch
+
+    from engine.families._grammar import Guide
 
 WIDE = 1024  # candidates tried before a full sort
 
@@ -21,7 +25,8 @@ WIDE = 1024  # candidates tried before a full sort
 class Sampling:
     """How one answer's tokens are drawn. `temperature` 0 takes the likeliest; 0, 1 and None elsewhere mean off.
 
-    Filters act in this order: temperature, top_k, top_p, min_p; a repetition penalty before all of them.
+    Filters act in this order: temperature, top_k, top_p, min_p; penalties and `bias` before all of them.
+    A repetition penalty counts the prompt too, `presence` and `frequency` the answer alone.
     """
 
     temperature: float = 0.0
@@ -30,20 +35,49 @@ class Sampling:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     seed: int | None = None
+    presence: float = 0.0
+    frequency: float = 0.0
+    bias: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def filters(self) -> bool:
         return self.top_k > 0 or self.top_p < 1.0
 
+    @property
+    def shifts(self) -> bool:
+        return bool(self.presence or self.frequency or self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """How likely a token was, before anything shifted or filtered it, and the likeliest ones, best first."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
 
 @dataclass(slots=True, eq=False)
 class Draw:
-    """One row's draws: its settings, its own source of numbers, and the tokens it has seen."""
+    """One row's draws: its settings, its own source of numbers, and the tokens it has seen.
+
+    Args:
+        guide: which tokens may come next; None: all.
+        tells: how many likeliest tokens to tell beside the chosen; None: tell nothing.
+        told: what was told of the last token.
+    """
 
     sampling: Sampling
     prompt: Sequence[int] = ()
+    guide: Guide | None = None
+    tells: int | None = None
+    told: Chances | None = None
     source: random.Random = field(init=False)
     seen: torch.Tensor | None = None  # [vocabulary], met tokens; kept for penalties only
+    counts: dict[int, int] = field(
+        default_factory=dict
+    )  # the answer's tokens; kept for penalties only
+    error: Exception | None = None  # why it cannot go on
 
     def __post_init__(self) -> None:
         self.source = random.Random(self.sampling.seed)
@@ -56,6 +90,9 @@ class Sampler:
         self.draws: list[Draw] = []
         self._picked: list[int] = []
         self._penalised: list[int] = []
+        self._shifted: list[int] = []
+        self._guided: list[int] = []
+        self._told: list[int] = []
         self._table: dict[str, torch.Tensor] = {}
 
     def pick(self, logits: torch.Tensor, draws: list[Draw]) -> list[int]:
@@ -65,8 +102,13 @@ class Sampler:
         if draws != self.draws:
             self._arrange(draws, logits.device)
         with torch.inference_mode():
+            raw = logits
             if self._penalised:
                 logits = self._penalise(logits)
+            if self._shifted:
+                logits = self._shift(logits)
+            if self._guided:
+                logits = self._keep_to_grammars(logits)
             tokens = logits.argmax(-1)
             if self._picked:
                 rows = logits if len(self._picked) == len(draws) else logits[self._table["rows"]]
@@ -76,7 +118,23 @@ class Sampler:
                 seen = draws[row].seen
                 if seen is not None:
                     seen[chosen[row]] = True
+            if self._told:
+                self._tell(raw, chosen)
+        self._note(chosen)
         return chosen
+
+    def _note(self, chosen: list[int]) -> None:
+        """Tell the rows that look at their own tokens which they were."""
+        for row in self._shifted:
+            counts = self.draws[row].counts
+            counts[chosen[row]] = counts.get(chosen[row], 0) + 1
+        for row in self._guided:
+            draw = self.draws[row]
+            try:
+                if draw.guide is not None:
+                    draw.guide.take(chosen[row])
+            except InferenceFailed as error:
+                draw.error = error
 
     def _arrange(self, draws: list[Draw], device: torch.device) -> None:
         import torch
@@ -86,6 +144,9 @@ class Sampler:
         self._penalised = [
             n for n, draw in enumerate(draws) if draw.sampling.repetition_penalty != 1
         ]
+        self._shifted = [n for n, draw in enumerate(draws) if draw.sampling.shifts]
+        self._guided = [n for n, draw in enumerate(draws) if draw.guide is not None]
+        self._told = [n for n, draw in enumerate(draws) if draw.tells is not None]
         chosen = [draws[n].sampling for n in self._picked]
         columns = {
             "temperature": [s.temperature for s in chosen],
@@ -118,6 +179,64 @@ class Sampler:
         rows, by = logits[at], self._table["penalty"]
         changed = torch.where(rows < 0, rows * by, rows / by)
         return logits.index_copy(0, at, torch.where(seen, changed, rows))
+
+    def _shift(self, logits: torch.Tensor) -> torch.Tensor:
+        """Biases are added; tokens that the answer holds already become less likely."""
+        import torch
+
+        logits = logits.float().clone()
+        for row in self._shifted:
+            sampling = self.draws[row].sampling
+            changes = {n: by for n, by in sampling.bias.items() if 0 <= n < logits.shape[1]}
+            for token, count in self.draws[row].counts.items():
+                cost = sampling.presence + sampling.frequency * count
+                changes[token] = changes.get(token, 0.0) - cost
+            if changes:
+                ids = torch.tensor(list(changes), device=logits.device)
+                by = torch.tensor(list(changes.values()), device=logits.device)
+                logits[row, ids] += by
+        return logits
+
+    def _keep_to_grammars(self, logits: torch.Tensor) -> torch.Tensor:
+        """Tokens that a row's grammar forbids get no chance; a likeliest one that it allows costs next to nothing."""
+        import torch
+
+        from engine.families._masks import allowed
+
+        wishes: list[int] = logits.argmax(-1).tolist()
+        strict: list[tuple[int, Guide]] = []
+        for row in self._guided:
+            draw = self.draws[row]
+            if draw.guide is None or not draw.guide.awake:
+                continue
+            if draw.sampling.temperature > 0 or not draw.guide.lets(wishes[row]):
+                strict.append((row, draw.guide))
+        if not strict:
+            return logits
+        masks = torch.empty((len(strict), max(g.words for _, g in strict)), dtype=torch.int32)
+        for mask, (row, guide) in zip(masks, strict, strict=True):
+            guide.mask(mask, wishes[row])
+        fits = allowed(masks, logits.shape[1], logits.device)
+        logits = logits.clone()
+        for fit, (row, _) in zip(fits, strict, strict=True):
+            logits[row].masked_fill_(~fit, -torch.inf)
+        return logits
+
+    def _tell(self, raw: torch.Tensor, chosen: list[int]) -> None:
+        """Keep how likely the chosen tokens were."""
+        import torch
+
+        at = torch.tensor(self._told, device=raw.device)
+        chances = raw[at].float().log_softmax(-1)
+        most = max(self.draws[row].tells or 0 for row in self._told)
+        best = chances.topk(most, -1) if most else None
+        for n, row in enumerate(self._told):
+            draw, token = self.draws[row], chosen[row]
+            top: tuple[tuple[int, float], ...] = ()
+            if best is not None and draw.tells:
+                ids, values = best.indices[n, : draw.tells], best.values[n, : draw.tells]
+                top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
+            draw.told = Chances(token, float(chances[n, token]), top)
 
     def _sample(self, logits: torch.Tensor) -> torch.Tensor:
         """One token per row by inverting its cumulated probabilities, taken in vocabulary order.

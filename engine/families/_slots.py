@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine.families._block import Block
+from engine.families._prefix import Known, has_fixed_positions, packed
 from engine.faults import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -24,11 +26,15 @@ ROOM = 512  # tokens of an answer that are planned for ahead; longer ones grow a
 
 @dataclass(slots=True, eq=False)
 class Reading:
-    """Prompts being read: their tokens, how far, and how many tokens each will hold in the end."""
+    """Prompts being read: their tokens, how far, and how many tokens each will hold in the end.
+
+    The first `done` tokens of each may be known from the text of `known` with the same number.
+    """
 
     texts: list[list[int]]
     plan: int
     done: int = 0
+    known: Sequence[Known | None] = ()
     block: Block | None = None
     state: dict[str, Any] = field(default_factory=dict)
 
@@ -51,6 +57,7 @@ class Slots:
         self.takes_positions = "position_ids" in names
         self.takes_keep = "logits_to_keep" in names
         self.windows = attention_windows(model)
+        self.reusable = has_fixed_positions(self.config)
         self.batch: Block | None = None
         self.lengths: list[int] = []
 
@@ -63,7 +70,7 @@ class Slots:
         texts = reading.texts
         start, stop = reading.done, min(reading.total, reading.done + max(budget, 1))
         if reading.block is None:
-            reading.block = Block(self.layers, len(texts), reading.plan)
+            reading.block = self._opened(reading)
         window = reading.block.window
         window.rows, window.start, window.stop, window.places = len(texts), start, stop, None
         padded = [(text + [0] * (stop - len(text)))[start:stop] for text in texts]
@@ -82,6 +89,18 @@ class Slots:
             return None
         at = torch.searchsorted(keep, ends) if self.takes_keep else ends
         return out.logits[torch.arange(len(texts), device=ids.device), at]
+
+    def _opened(self, reading: Reading) -> Block:
+        """The block to read into, with what is known of the texts already."""
+        import torch
+
+        block = Block(self.layers, len(reading.texts), reading.plan)
+        with torch.inference_mode():
+            for row, text in enumerate(reading.known):
+                if text is not None:
+                    block.copy(row, text.block, text.row, reading.done)
+        reading.known = ()
+        return block
 
     def admit(self, reading: Reading, expected: int = 0) -> None:
         """Put the texts that were read into the batch, as its last rows; `expected` rows will be wanted soon."""
@@ -155,6 +174,23 @@ class Slots:
         hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=mask.device)
         return torch.where(mask, torch.zeros_like(hidden), hidden)
 
+    def text(self, row: int, owner: str, ids: Sequence[int]) -> Known:
+        """What is held of row `row`, whose tokens are `ids`, where it lies; good until the next step."""
+        if self.batch is None:
+            raise ValueError("rows without a batch")
+        return Known(owner, packed(ids[: self.lengths[row]]), self.batch, row)
+
+    def copy(self, row: int, owner: str, ids: Sequence[int]) -> Known:
+        """A copy of row `row`, whose tokens are `ids`, that outlives the batch."""
+        import torch
+
+        length = self.lengths[row]
+        block = Block(self.layers, 1, length)
+        if self.batch is not None:
+            with torch.inference_mode():
+                block.copy(0, self.batch, row, length)
+        return Known.of(owner, ids[:length], block)
+
     def leave(self, row: int) -> int:
         """Free `row`. The last row takes its number; that row's old number comes back."""
         import torch
@@ -178,7 +214,7 @@ class Slots:
 
 
 class Solo:
-    """One text at a time with the cache the model makes for itself, whatever kind that is."""
+    """One text at a time with the cache the model makes for itself, whatever kind that is; nothing is kept of it."""
 
     def __init__(self, model: Any) -> None:
         self.model, self.parallel = model, 1

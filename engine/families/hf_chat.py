@@ -12,31 +12,30 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.checkpoints import find_checkpoint
 from engine.errors import BadValue, Cancelled, InferenceFailed, OutOfMemory, TimedOut
-from engine.events import Done, Event, Finish, Progress, Text
-from engine.families._decoding import Spelling, Stops, spelling
+from engine.events import Done, Event, Progress
 from engine.families._defaults import context_of, default_sampling, end_tokens, sampling_of
+from engine.families._pace import Pace
+from engine.families._prefix import LEAST, Found, Known, Prefixes, limit_of
 from engine.families._prompting import Prompter
+from engine.families._quantising import bytes_held
+from engine.families._reply import Replies, Reply
 from engine.families._sampling import Draw, Sampler
+from engine.families._slots import ROOM, Reading, Slots, Solo
 from engine.faults import is_out_of_memory
 from engine.registry import BatchEmit, ModelSpec
 from engine.requests import ChatRequest, Request
 from engine.settings import Settings
 
-if TYPE_CHECKING:
-    from engine.families._slots import Reading, Slots, Solo
-
 log = logging.getLogger("atelier.hf_chat")
 
 SPECS: tuple[ModelSpec, ...] = ()
+QUANTISES = True  # see `engine.fit.forms`
 LONGEST = 4096  # new tokens when a request names no limit
 ALONE = 2048  # prompt tokens read in one go while nobody is being answered
-LEAST = 32  # prompt tokens below which a piece is not worth its overhead
-PATIENCE = 3.5  # the longest gap that reading a prompt makes in running answers, in steps
-CROWD = 4  # pieces grow with the number of waiting prompts up to so many times
 
 
 @dataclass(slots=True, eq=False)
@@ -47,39 +46,10 @@ class Answer:
     ids: list[int]
     limit: int
     draw: Draw
-    spelling: Spelling
-    stops: Stops
+    reply: Reply
     made: list[int] = field(default_factory=list)  # the answer's tokens
     alone: bool = False  # read by itself, after reading it together with others failed
-
-
-@dataclass(slots=True)
-class Pace:
-    """How long steps and prompt tokens take, as running means; sizes the pieces that prompts are read in.
-
-    A piece costs about a step, whatever its size, and then so much for each token.
-    """
-
-    step: float = 0.0
-    token: float = 0.0
-
-    def stepped(self, seconds: float) -> None:
-        self.step = seconds if not self.step else 0.8 * self.step + 0.2 * seconds
-
-    def read(self, tokens: int, seconds: float) -> None:
-        each = max(seconds - self.step, 0.1 * seconds) / tokens
-        self.token = each if not self.token else 0.7 * self.token + 0.3 * each
-
-    def piece(self, most: int, waiting: int) -> int:
-        """Prompt tokens to read before the next step of running answers, `most` if nobody else waits.
-
-        The piece and the step after it take no longer than `PATIENCE` steps. While more prompts wait, pieces
-        are longer: every gap between two tokens holds one then, and whole prompts are read at less cost.
-        """
-        crowd = min(1 + waiting, CROWD)
-        if not self.step or not self.token:
-            return most
-        return max(LEAST, min(most, int((PATIENCE - 2) * self.step / self.token))) * crowd
+    cached: int = 0  # tokens of the prompt that were known and may be told
 
 
 def load(spec: ModelSpec, settings: Settings) -> HfChat:
@@ -104,14 +74,21 @@ class HfChat:
         self.context = context_of(model.config, tokenizer, spec, settings)
         self._chunk = settings.prefill_chunk
         self._model, self._tokenizer, self._runner = model, tokenizer, runner
-        self._prompter = Prompter(tokenizer, spec.title or spec.id)
+        wish = str(spec.options.get("tools") or "")
+        self._prompter = Prompter(tokenizer, spec.title or spec.id, wish)
         self._sampler = Sampler()
         self._defaults = default_sampling(model.generation_config)
         self._ends = end_tokens(model, tokenizer)
+        size = model.config.get_text_config(decoder=True).vocab_size
+        self._replies = Replies(tokenizer, self._prompter, size, self._ends)
         self._waiting: deque[Answer] = deque()
         self._read: tuple[Reading, list[Answer]] | None = None  # what is being read now
         self._running: list[Answer] = []  # by row
         self._pace = Pace()
+        self._weights = bytes_held(model)
+        # A cache that the model makes for itself cannot be begun in the middle.
+        self._rows = runner if isinstance(runner, Slots) and runner.reusable else None
+        self._kept = Prefixes(limit_of(settings) if self._rows else 0)
 
     # -- what the lane calls
 
@@ -119,25 +96,18 @@ class HfChat:
         """Take a chat request in.
 
         Raises:
-            BadValue: it is over the context, holds what is not text, or asks for what is not offered yet.
+            BadValue: it is over the context, holds what is not text, or its JSON schema cannot be kept to.
         """
         if not isinstance(request, ChatRequest):
             raise BadValue(f"Model '{self.spec.id}' answers chat requests only.", param="model")
-        self._refuse(request)
-        ids, whole = self._prompter.ids(request, self.context)
+        text = self._prompter.render(request)
+        ids, whole = self._prompter.encode(text, request, self.context)
         self._check_length(len(ids), whole)
+        limit = min(self.context - len(ids), request.max_tokens or LONGEST)
+        sampling = sampling_of(request, self._defaults)
+        draw, reply = self._replies.begin(request, text, ids, sampling, limit)
         emit.count(input=len(ids))
-        left = self.context - len(ids)
-        self._waiting.append(
-            Answer(
-                emit=emit,
-                ids=ids,
-                limit=min(left, request.max_tokens or LONGEST),
-                draw=Draw(sampling_of(request, self._defaults), ids),
-                spelling=spelling(self._tokenizer, ids if request.prompt is not None else ()),
-                stops=Stops(request.stop),
-            )
-        )
+        self._waiting.append(Answer(emit, ids, limit, draw, reply))
 
     def step(self) -> None:
         """Read one piece of what waits, then give every running answer its next token."""
@@ -162,36 +132,34 @@ class HfChat:
         """Bytes of weights, keys and values held now."""
         if self._model is None:
             return 0
-        tensors = [*self._model.parameters(), *self._model.buffers()]
-        held = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}
         block = self._read[0].block if self._read else None
-        weights: int = sum(held.values())
-        return weights + self._runner.memory() + (block.memory() if block else 0)
+        used = self._runner.memory() + (block.memory() if block else 0)
+        return self._weights + used + self._kept.memory()
+
+    def spare(self) -> int:
+        """Bytes of `memory` that are kept for next turns only."""
+        return self._kept.memory()
+
+    def shed(self) -> int:
+        """Give `spare` back; the bytes that came free."""
+        return self._kept.shed()
 
     def close(self) -> None:
         """Give all memory back."""
         import torch
 
         self._runner.close()
+        self._kept.shed()
         self._waiting.clear()
         self._running.clear()
-        self._read = self._model = self._tokenizer = self._runner = self._prompter = None  # type: ignore[assignment]
+        self._read = self._rows = None
+        self._model = self._tokenizer = self._runner = None  # type: ignore[assignment]
+        self._prompter = self._replies = None  # type: ignore[assignment]
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     # -- taking in
-
-    def _refuse(self, request: ChatRequest) -> None:
-        if request.tools:
-            raise BadValue(
-                f"{self.spec.id} does not call tools yet. Ask without tools.", param="tools"
-            )
-        if request.json_schema is not None:
-            raise BadValue(
-                f"{self.spec.id} cannot promise JSON yet. Ask without json_schema.",
-                param="json_schema",
-            )
 
     def _check_length(self, length: int, whole: bool) -> None:
         if length == 0:
@@ -210,22 +178,39 @@ class HfChat:
 
     def _begin(self) -> None:
         """Choose what to read next: one prompt, or several short ones together."""
-        from engine.families._slots import ROOM, Reading
-
-        budget = self._budget()
+        budget, running = self._budget(), self._texts()
         chosen: list[Answer] = []
-        longest = 0
+        founds: list[Found] = []
+        longest = start = 0
         while self._waiting and len(self._running) + len(chosen) < self.parallel:
             answer = self._waiting[0]
+            found = self._kept.find(answer.emit.owner, answer.ids, running)
             longest = max(longest, len(answer.ids))
-            if chosen and (answer.alone or chosen[0].alone or (len(chosen) + 1) * longest > budget):
+            begin = min(start, found.length) if chosen else found.length
+            if chosen and (
+                answer.alone
+                or chosen[0].alone
+                or (len(chosen) + 1) * (longest - begin) > budget
+                or max(start, found.length) - begin > LEAST  # so much would be read in vain
+            ):
                 break
             self._waiting.popleft()
             if self._say(answer, None):
                 chosen.append(answer)
+                founds.append(found)
+                start = begin
         if chosen:
             plan = max(len(answer.ids) + min(answer.limit, ROOM) for answer in chosen)
-            self._read = (Reading([answer.ids for answer in chosen], plan), chosen)
+            for answer, found in zip(chosen, founds, strict=True):
+                answer.cached = min(found.told, start)
+            known = [found.text if start else None for found in founds]
+            self._read = (Reading([answer.ids for answer in chosen], plan, start, known), chosen)
+
+    def _texts(self) -> list[Known]:
+        if self._rows is None or not self._kept.limit:
+            return []
+        row = self._rows.text
+        return [row(n, a.emit.owner, a.ids + a.made) for n, a in enumerate(self._running)]
 
     def _budget(self) -> int:
         return self._pace.piece(self._chunk, len(self._waiting)) if self._running else ALONE
@@ -247,16 +232,20 @@ class HfChat:
             return
         self._pace.read((reading.done - before) * len(answers), time.perf_counter() - began)
         if logits is not None:
+            for answer in answers:
+                answer.emit.count(cached=answer.cached)
             self._take(tokens, answers)
         elif not self._say(answers[0], Progress(reading.done, reading.total)):
             self._read = None
 
     def _give_up(self, answers: list[Answer], error: Exception) -> None:
-        """One prompt fails with its error; several read together are tried again one by one."""
+        """One prompt fails with its error; several read together are tried again one by one, and one that
+        memory was short for once more without what was kept."""
         self._read = None
+        again = len(answers) > 1 or (is_out_of_memory(error) and self._kept.shed() > 0)
         for answer in reversed(answers):
             self._forget(answer)
-            if len(answers) > 1:
+            if again:
                 answer.alone = True
                 self._waiting.appendleft(answer)
             elif is_out_of_memory(error):
@@ -281,30 +270,39 @@ class HfChat:
             if not self._publish(answer, token):
                 over.append(answer)
         for answer in reversed(over):  # from the last row on: fewer rows have to move
+            self._keep(answer)
             self._forget(answer)
 
     def _publish(self, answer: Answer, token: int) -> bool:
         """Emit what `token` adds to the answer; False when the answer is over."""
         answer.emit.count(output=1)
+        reply, guide = answer.reply, answer.draw.guide
         ended = token in self._ends
         try:
-            text = "" if ended else answer.stops.pass_on(answer.spelling.spell(token))
+            if answer.draw.error is not None:
+                raise answer.draw.error
+            events = [] if ended else reply.add(token, answer.draw.told)
+            ended = ended or reply.over or (guide is not None and guide.over)
+            if over := ended or len(answer.made) >= answer.limit:
+                events += reply.end()
+        except InferenceFailed as error:
+            answer.emit.fail(error)
+            return False
         # Decoders raise bare exceptions on ids they cannot spell; that ends this answer alone.
         except Exception as error:
             failure = InferenceFailed("The model's answer cannot be spelled. Try again.")
             failure.__cause__ = error
             answer.emit.fail(failure)
             return False
-        over = ended or len(answer.made) >= answer.limit
-        if over and not answer.stops.met:
-            text += answer.stops.pass_on(answer.spelling.rest()) + answer.stops.rest()
-        finish: Finish | None = "length" if over else None
-        if ended or answer.stops.met:
-            finish = "stop"
-        going = self._say(answer, Text(text) if text else None)
-        if going and finish:
-            self._say(answer, Done(finish))
-        return going and not finish
+        if guide is not None:
+            guide.awake = guide.awake or reply.answering
+        for event in events or (None,):
+            if not self._say(answer, event):
+                return False
+        if over:
+            cut = not ended or (guide is not None and guide.hurried)
+            self._say(answer, Done("length" if cut else reply.finish))
+        return not over
 
     def _say(self, answer: Answer, event: Event | None) -> bool:
         """Emit; False when nobody listens any more or the time is up."""
@@ -316,6 +314,20 @@ class HfChat:
             answer.emit.fail(error)
             return False
         return True
+
+    def _keep(self, answer: Answer) -> None:
+        """Keep what was read and written for a next turn, if there is memory to spare."""
+        if self._rows is None or answer not in self._running:
+            return
+        row, ids = self._running.index(answer), answer.ids + answer.made
+        if not self._kept.worth(len(ids)):
+            return
+        try:
+            self._kept.keep(self._rows.copy(row, answer.emit.owner, ids))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._kept.shed()
 
     def _forget(self, answer: Answer) -> None:
         """Take an answer out, wherever it is, and free its row."""
