@@ -17,14 +17,15 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from engine import VERSION, Access, AtelierError, Engine, Settings, write_logs
-from routers import brenda_ai, chatvlm, docs, host, jobs, models, ollama, openai, signin
+from routers import brenda_ai, chatvlm, docs, host, jobs, models, ollama, openai, servers, signin
 from routers.refusals import Refusals
 from routers.wire import Gone, Pace, nobody
 
-ROUTERS = (models, openai, ollama, jobs, host, brenda_ai, chatvlm, docs, signin)
+ROUTERS = (models, servers, openai, ollama, jobs, host, brenda_ai, chatvlm, docs, signin)
 SHAPES = (
     (models.PATHS, models.error, 422),
     (jobs.PATHS, jobs.error, 422),
+    (servers.PATHS, servers.error, 422),
     (openai.PATHS, openai.error, 400),
     (ollama.PATHS, ollama.error, 400),
 )
@@ -38,7 +39,13 @@ TAGS = [
     {"name": "ChatVLM", "description": "The service itself: health and models."},
 ]
 FREE = frozenset({"/health", "/ready", "/signin", *docs.FREE})
-ADMIN = (("*", "/api/v1/admin/"), ("DELETE", "/models/"), *models.ADMIN, *ollama.ADMIN)
+ADMIN = (
+    ("*", "/api/v1/admin/"),
+    ("DELETE", "/models/"),
+    *models.ADMIN,
+    *servers.ADMIN,
+    *ollama.ADMIN,
+)
 OURS = ("/v1/", "/api/")  # unknown paths below these are errors, not pages
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
