@@ -40,6 +40,10 @@
     box.dispatchEvent(new Event("input", { bubbles: true }));
   };
 
+  // The tabs, for links on the page and for the other scripts.
+  const turnTo = (tab) => find(`#page-tabs [role="tab"][aria-controls="tab-${tab}"]`)?.click();
+  window.atelier = { find, tell, turnTo };
+
   // Panels: `#x-opener` opens and closes `#x`; panels of one `data-group` exclude each other.
   const GROUPS = [["chat-settings", "chat-code"], ["chat-side"], ["chat-menu"]];
   const setPanel = (id, open) => {
@@ -98,6 +102,7 @@
     const opener = target.closest(".opens");
     if (opener) return togglePanel(opener.id.replace(/-opener$/, ""));
     if (target.closest(".theme-toggle")) return toggleTheme();
+    if (target.closest('a[href="#models"]')) return event.preventDefault(), turnTo("models");
     const copier = target.closest(".copies");
     if (copier) return copy(copier);
     const closer = target.closest(".closes");
@@ -189,6 +194,7 @@
     }
     const box = composer();
     if (box && !greeted) greet(box);
+    document.dispatchEvent(new Event("atelier:painted"));
   };
   const save = (name, type, text) => {
     const link = document.createElement("a");

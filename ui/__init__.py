@@ -21,6 +21,8 @@ from ui.theme import theme
 from ui.words import label, translations
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+SCRIPTS = ("page.js", "models.js")
+STYLES = ("atelier.css", "chat.css", "models.css")
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits
 )
@@ -55,10 +57,10 @@ def build_ui(engine: Engine) -> gr.Blocks:
 
 
 def _mount() -> dict[str, Any]:
-    script = (ASSETS / "page.js").read_text(encoding="utf-8")
+    script = "".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "atelier.css", ASSETS / "chat.css"],
+        "css_paths": [ASSETS / name for name in STYLES],
         "head": (
             '<meta name="referrer" content="same-origin">'
             '<meta name="theme-color" content="#faf8f4" media="(prefers-color-scheme: light)">'

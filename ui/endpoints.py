@@ -1,4 +1,4 @@
-"""The page's calls for programs: `/chat`, `/models` and `/status` of `gradio_client`.
+"""The page's calls for programs: `/chat`, `/models` and `/status` of `gradio_client`; more in `ui/model_calls.py`.
 
 They go straight to the engine and depend on no component. No `from __future__ import annotations` here:
 Gradio reads the annotations as they stand to describe the endpoints.
@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from engine import AtelierError, BadValue, Engine, Message, Priority, Result
+from ui.model_calls import add_model_calls
 from ui.parts import ask, caller_of, paced
 
 
@@ -18,6 +19,7 @@ def add_endpoints(engine: Engine) -> None:
     """Register the endpoints; for use while a page is being built."""
     for name, make in (("chat", _chat), ("models", _models), ("status", _status)):
         gr.api(make(engine), api_name=name, concurrency_limit=None)
+    add_model_calls(engine)
 
 
 def _chat(engine: Engine) -> Callable[..., Any]:

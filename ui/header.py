@@ -67,7 +67,8 @@ def _device(lane: LaneStatus, language: str) -> str:
         f'<span class="meter" tabindex="0" role="group" aria-label="{escape(memory)}">'
         f'<span class="bar"><i style="width:{share}%"></i><b style="width:{held}%"></b></span>'
         f'<span class="figure">{escape(size(lane.used))} / {escape(size(lane.total))}</span>'
-        f'<span class="pop"><strong>{escape(memory)}</strong><em>{escape(budget)}</em>{chips}</span>'
+        f'<span class="pop"><strong>{escape(memory)}</strong><em>{escape(budget)}</em>{chips}'
+        f'<a href="#models">{escape(say("models.manage", language))}</a></span>'
         f'</span><span class="queue">{escape(queue)}</span></div>'
     )
 

@@ -185,10 +185,13 @@ class Painter:
 
     def _greeting(self, model: str | None, language: str) -> dict[str, Any]:
         spec = next((s for s in self.engine.models("chat") if s.id == model), None)
-        key = "chat.hello_starter" if spec is None or spec.starter else "chat.hello_model"
-        text = say(key, language, model=name_of(spec) if spec else "")
+        starter = spec is None or spec.starter
+        key = "chat.hello_starter" if starter else "chat.hello_model"
+        text = flat(say(key, language, model=name_of(spec) if spec else ""))
+        if starter:
+            text += f' <a href="#models">{flat(say("models.bigger", language))}</a>'
         samples = [say(f"chat.sample_{n}", language) for n in range(1, SAMPLES + 1)]
         return {
-            "placeholder": f"<h2>{say('chat.hello', language)}</h2><p>{flat(text)}</p>",
+            "placeholder": f"<h2>{say('chat.hello', language)}</h2><p>{text}</p>",
             "examples": [{"text": sample} for sample in samples],
         }
