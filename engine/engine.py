@@ -178,8 +178,8 @@ class Engine(Models):
                     yield state
             if track.stopped:
                 row.status = "stopped"
-                track.put(Done())
-                yield Done()
+                track.put(Done(stopped=True))
+                yield Done(stopped=True)
                 return
             job = track.job = self._lane(spec).submit(spec, request, caller)
             begun = asyncio.get_running_loop().call_later(

@@ -132,10 +132,11 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end: exactly one, always last."""
+    """The end: exactly one, always last. `stopped`: somebody ended it by hand; `finish` is "stop" then."""
 
     finish: Finish = "stop"
     usage: Usage = field(default_factory=Usage)
+    stopped: bool = False
 
 
 Event = (

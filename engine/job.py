@@ -113,7 +113,7 @@ class Job:
         if self.over:
             return False
         self.stopped = True
-        self.finish(Done("stop"))
+        self.finish(Done())
         self.wake()
         return True
 
@@ -177,7 +177,7 @@ class Job:
             first = (self.first if self.first is not None else now) - self.started
             self._times = replace(self._times, first_s=first, run_s=now - self.started)
         self.over = True
-        self._inbox.append(Done(done.finish, self.usage))
+        self._inbox.append(Done(done.finish, self.usage, self.stopped))
 
     def fail(self, error: AtelierError) -> None:
         """The end that did not."""

@@ -264,7 +264,7 @@ class Turns:
                     else:
                         turn._publish(event)
             finish, turn.error = done.finish if done else "stop", None
-            if turn._stopping:
+            if turn._stopping or (done is not None and done.stopped):
                 finish = "stopped"
         except asyncio.CancelledError:  # ours: the turn was stopped, or nobody follows it
             finish, turn.error = "stopped", None

@@ -199,3 +199,18 @@ async def _until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(2):
         while not true():
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("end", ["request", "session", "ticket"])
+async def test_an_answer_ended_from_outside_is_kept_as_stopped(engine: Engine, end: str) -> None:
+    kept = await engine.conversations.create()
+    turn = await engine.turns.ask(kept.id, asking("!slow " + "la " * 400, "echo"), ME, "sing")
+    while not turn.result.text:
+        await asyncio.sleep(0.01)
+    ends = {"request": engine.stop_request, "session": engine.stop, "ticket": engine.jobs.cancel}
+    assert ends[end]("s1" if end == "session" else "r1")
+    async with aclosing(turn.follow()) as events:
+        *_, done = [event async for event in events]
+    assert isinstance(done, Done) and done.stopped and done.finish == "stop"
+    *_, entry = await engine.conversations.entries(kept.id)
+    assert entry.finish == "stopped" and entry.text.startswith("echo:")

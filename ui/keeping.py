@@ -180,12 +180,12 @@ class Keeping:
         yield {self.w.sheet: dialogs.cancel(ticket, self._title(ticket.model), reader(request))}
 
     async def cancel(self, given: dict[str, str], request: gr.Request) -> AsyncGenerator[Updates]:
-        await end_job(self.engine, self._held(given, request).id)
+        self.engine.jobs.cancel(self._held(given, request).id)
         yield {self.w.sheet: ""}
 
     async def stop(self, given: dict[str, str], request: gr.Request) -> AsyncGenerator[Updates]:
         """End a request with what is there."""
-        await end_job(self.engine, self._held(given, request).id)
+        self.engine.jobs.cancel(self._held(given, request).id)
         yield await self.view(request)
 
     def _held(self, given: dict[str, str], request: gr.Request) -> Ticket:
@@ -355,15 +355,6 @@ def check_own(engine: Engine, job: str, request: gr.Request) -> Ticket:
     if ticket.kind == "request":
         raise Unknown("There is no such job. It may have ended a while ago.", param="id")
     raise Forbidden(say("models.not_yours", reader(request)))
-
-
-async def end_job(engine: Engine, job: str) -> bool:
-    """End a job; an answer in a conversation is kept there as stopped. False: it was over."""
-    turn = next((t for t in engine.turns.running() if t.caller.request_id == job), None)
-    if turn is None:
-        return engine.jobs.cancel(job)
-    await turn.stop()
-    return True
 
 
 def _admins_only(request: gr.Request) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from engine import AtelierError, Engine, Event, Result, Ticket
-from ui.keeping import check_own, end_job, may_change
+from ui.keeping import check_own, may_change
 from ui.parts import paced, session_of
 
 
@@ -155,7 +155,7 @@ def _cancel(engine: Engine) -> Callable[..., Any]:
         """End a job; a request's reader keeps what is there. False: it was over."""
         try:
             check_own(engine, id, request)
-            return await end_job(engine, id)
+            return engine.jobs.cancel(id)
         except AtelierError as error:
             raise _refused(error) from error
 
