@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.checkpoints import check_checkpoint, may_run_code
 from engine.errors import AtelierError, LoadFailed
+from engine.families._packed import pack_linears
 from engine.families._quantising import loading_options
 from engine.faults import is_out_of_memory
 from engine.fit import anatomy_of, forms
@@ -97,7 +98,10 @@ def _load_weights(
         )
         check_filled(found, spec)
         placed = form.offload or form.quantisation == "int4"
-        return (model if placed else model.to(device)).eval().requires_grad_(False)
+        model = (model if placed else model.to(device)).eval().requires_grad_(False)
+        if device.type == "cpu" and not form.quantisation:
+            pack_linears(model)
+        return model
     except AtelierError:
         raise
     # Building a model runs the code of any architecture: this is its border. A full device is the lane's to mend.

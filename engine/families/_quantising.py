@@ -66,7 +66,8 @@ def bytes_held(model: Any) -> int:
         for part in _parts(tensor):
             if part.device.type == device:
                 held[part.data_ptr()] = part.numel() * part.element_size()
-    return sum(held.values())
+    packed = sum(getattr(module, "packed_bytes", 0) for module in model.modules())
+    return sum(held.values()) + packed
 
 
 def _parts(tensor: Any) -> Iterator[Any]:
