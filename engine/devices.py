@@ -176,3 +176,15 @@ def _cgroup_limit() -> int:
         except (OSError, ValueError):
             continue
     return sys.maxsize
+
+
+SPINS = "2000"  # turns of an empty loop, a few microseconds
+
+
+def calm_threads() -> None:
+    """Have a processor's worker threads sleep soon while they wait for each other; before torch is imported.
+
+    OpenMP's spin for long by default. That is a little faster on an idle machine and ruinous on a busy one:
+    beside two busy programs on two cores, a step of an 88M model took 881 ms, and with this 57.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)

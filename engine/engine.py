@@ -21,7 +21,7 @@ from engine.callers import Caller
 from engine.cards import Cards
 from engine.conversations import Conversations
 from engine.database import Database
-from engine.devices import Device, find_device
+from engine.devices import Device, calm_threads, find_device
 from engine.discovery import Servers
 from engine.download_rows import DownloadRows
 from engine.downloads import Downloads
@@ -111,6 +111,7 @@ class Engine(Models):
             families, specs, device: in place of those that are found.
         """
         set_switches(settings)
+        calm_threads()
         found = discover() if families is None else families
         registry = Registry(specs) if specs is not None else Registry.build(settings, found)
         database = Database(settings.database_url, settings.data_dir)

@@ -251,7 +251,7 @@ async def test_a_server_that_hangs_holds_nothing_up(settings: Settings) -> None:
         async with engine_with(settings, look=False, ollama_base_url=proxy.url) as engine:
             assert engine.servers.list()[0].healthy is None
             assert (await fold(engine.run(asking("a b"), Caller()))).text == "echo: a b"
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8
 
 
 @pytest.mark.parametrize("mode", ["html", "401", "500"])

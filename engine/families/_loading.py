@@ -15,6 +15,7 @@ from engine.checkpoints import check_checkpoint, may_run_code
 from engine.errors import AtelierError, LoadFailed
 from engine.families._packed import pack_linears
 from engine.families._quantising import loading_options
+from engine.families._threads import SMALL
 from engine.faults import is_out_of_memory
 from engine.fit import anatomy_of, forms
 from engine.registry import ModelSpec
@@ -82,9 +83,11 @@ def _load_weights(
 
     disable_progress_bar()
     device = choose_device(str(spec.options.get("device") or settings.device))
+    anatomy = anatomy_of(spec)
     if device.type == "cpu":
-        torch.set_num_threads(usable_cores())
-    form = forms(spec, settings, device.type, anatomy_of(spec), able=True)[0]
+        small = anatomy is not None and anatomy.parameters < SMALL
+        torch.set_num_threads(1 if small else usable_cores())
+    form = forms(spec, settings, device.type, anatomy, able=True)[0]
     room = int(spec.options.get("device_memory") or 0)
     try:
         model, found = getattr(transformers, kind).from_pretrained(

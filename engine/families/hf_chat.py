@@ -25,6 +25,7 @@ from engine.families._quantising import bytes_held
 from engine.families._reply import Replies, Reply
 from engine.families._sampling import Draw, Sampler
 from engine.families._slots import ROOM, Reading, Slots, Solo
+from engine.families._threads import Threads
 from engine.faults import is_out_of_memory
 from engine.registry import BatchEmit, ModelSpec
 from engine.requests import ChatRequest, Request
@@ -85,6 +86,7 @@ class HfChat:
         self._read: tuple[Reading, list[Answer]] | None = None  # what is being read now
         self._running: list[Answer] = []  # by row
         self._pace = Pace()
+        self._threads = Threads()
         self._weights = bytes_held(model)
         # A cache that the model makes for itself cannot be begun in the middle.
         self._rows = runner if isinstance(runner, Slots) and runner.reusable else None
@@ -111,6 +113,7 @@ class HfChat:
 
     def step(self) -> None:
         """Read one piece of what waits, then give every running answer its next token."""
+        self._threads.use()
         if self._read is None and self._waiting and len(self._running) < self.parallel:
             self._begin()
         if self._read is not None:

@@ -17,6 +17,7 @@ from engine.errors import BadValue, Cancelled, OutOfMemory, TimedOut
 from engine.events import Done, Event, Progress, Vector
 from engine.families._defaults import context_of
 from engine.families._sentences import Layout, read_layout
+from engine.families._threads import Threads
 from engine.faults import is_out_of_memory
 from engine.registry import BatchEmit, ModelSpec
 from engine.requests import EmbedRequest, Request
@@ -78,6 +79,7 @@ class HfEmbed:
         own = [weight for layer in self._dense for weight in layer.parameters()]
         self._weights = bytes_held(model) + sum(w.numel() * w.element_size() for w in own)
         self._works: list[Work] = []
+        self._threads = Threads()
         self._room, self._most = FIRST, MOST  # tokens of a pass, by what time and memory allow
         self.width = len(self._vectors([self._encode([""])[0] or [0]], [0])[0])
 
@@ -120,6 +122,7 @@ class HfEmbed:
 
     def step(self) -> None:
         """One pass over texts of about one length, the oldest request's longest among them."""
+        self._threads.use()
         while self._works and not self._say(work := self._works[0], None):
             self.drop(work.emit)
         if not self._works:
