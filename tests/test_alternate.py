@@ -9,6 +9,8 @@ import pytest
 from bench import alternate
 from tests import tiny
 
+pytestmark = pytest.mark.slow  # a model loaded forty times
+
 
 async def test_two_models_that_do_not_fit_together_alternate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,8 @@ from tests.chaos import chaos
 from tests.conftest import asking
 from tests.upstream import MODEL, ROW, running
 
+pytestmark = pytest.mark.slow  # servers
+
 
 @asynccontextmanager
 async def engine_with(

@@ -21,6 +21,8 @@ from engine.registry import ModelSpec
 from tests.fetching import CONFIG, STARTER, WEIGHTS, ended, parts, small, until
 from tests.hub import Hub
 
+pytestmark = pytest.mark.slow  # downloads from a hub of our own
+
 
 async def test_a_model_is_fetched_whole_and_nothing_else(hub: Hub, fetching):
     hub.add("org/one", small())

@@ -18,6 +18,8 @@ from engine.requests import ChatRequest
 from engine.settings import Settings
 from tests import tiny
 
+pytestmark = pytest.mark.slow  # real models
+
 
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ from tests.conftest import asking, collect
 from tests.hub import Hub
 from tests.serving import Served, until
 
+pytestmark = pytest.mark.slow  # servers
+
 
 def jobs(**values: Any) -> Jobs:
     return Jobs(Settings(_env_file=None, **values))  # type: ignore[call-arg]

@@ -12,6 +12,8 @@ from engine import Engine, Settings
 from tests import tiny
 from tests.serving import Served, serve, until
 
+pytestmark = pytest.mark.slow  # a server
+
 
 @pytest.fixture
 def client(server: Served) -> Iterator[httpx.Client]:

@@ -17,6 +17,8 @@ from engine import Engine, Settings
 from tests import echo, speaker
 from tests.serving import Served, serve, until
 
+pytestmark = pytest.mark.slow  # a server
+
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
 

@@ -15,6 +15,8 @@ from tests.fetching import small
 from tests.hub import Hub
 from tests.serving import Served, serve, until
 
+pytestmark = pytest.mark.slow  # servers and downloads
+
 TOKENS = {"token": "user-token", "admin_token": "admin-token"}
 
 

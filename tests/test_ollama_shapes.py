@@ -19,6 +19,8 @@ from engine import Engine, Settings
 from tests import speaker
 from tests.serving import Served, serve
 
+pytestmark = pytest.mark.slow  # a server and its goldens
+
 GOLDEN = Path(__file__).parent / "golden" / "ollama"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 

@@ -20,6 +20,8 @@ from engine.requests import EmbedRequest
 from tests import echo
 from tests.serving import Served, serve
 
+pytestmark = pytest.mark.slow  # a server and a real model
+
 
 class City(BaseModel):
     name: str

@@ -20,6 +20,8 @@ from tests import tiny
 from tests.fakes import Bench, spec
 from tests.tiny import Listener
 
+pytestmark = pytest.mark.slow  # real models
+
 SLIDING: dict[str, Any] = {"sliding_window": 8}
 UNTIED: dict[str, Any] = {"tie_word_embeddings": False}
 KINDS = [

@@ -15,6 +15,8 @@ from engine.families import remote
 from tests.chaos import chaos
 from tests.conftest import asking, collect
 
+pytestmark = pytest.mark.slow  # another server
+
 NAME = "starter-chat"
 ME = Caller(name="me", session="s")
 QUESTION = "Hello! Who are you?"

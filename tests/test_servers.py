@@ -12,6 +12,8 @@ from engine.families import remote
 from tests import echo
 from tests.serving import Served, serve
 
+pytestmark = pytest.mark.slow  # servers
+
 
 @pytest.fixture
 def near(settings: Settings) -> Iterator[Served]:

@@ -10,6 +10,8 @@ import pytest
 from engine import Settings
 from tests.serving import Served, serve, until
 
+pytestmark = pytest.mark.slow  # a server with the page
+
 PUBLIC = {
     "/chat", "/models", "/status", "/plan", "/load", "/unload", "/download", "/jobs", "/job", "/cancel",
 }  # fmt: skip
