@@ -76,12 +76,6 @@ def count_weights(folder: Path) -> int:
         return sum(math.prod(weights.get_slice(name).get_shape()) for name in names)
 
 
-def report(step: int, loss: float, tokens: int, seconds: float) -> None:
-    """One line of progress every fifty steps."""
-    if step % 50 == 0:
-        print(f"step {step} loss {loss:.4f} {tokens} tokens {tokens / seconds:.0f}/s", flush=True)
-
-
 def begin(seed: int, start: Path | None) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """A model of random weights with a tokenizer of its own, or the ones of a folder."""
     if start:
@@ -93,14 +87,25 @@ def begin(seed: int, start: Path | None) -> tuple[LlamaForCausalLM, PreTrainedTo
     return build_model(tokenizer), tokenizer
 
 
-def run(out: Path, steps: int, seed: int, start: Path | None, rate: float) -> None:
-    """Trains, saves, measures, writes the card."""
+def run(
+    out: Path, steps: int, seed: int, start: Path | None, rate: float, limit: float = math.inf
+) -> None:
+    """Trains (for `limit` minutes at most), saves on the way, measures, writes the card."""
     model, tokenizer = begin(seed, start)
     source = batches(training_dialogues(seed), tokenizer, seed)
-    begun = time.monotonic()
-    tokens = train(model, source, steps, rate, report)
-    minutes = (time.monotonic() - begun) / 60
     out.mkdir(parents=True, exist_ok=True)
+
+    def report(step: int, loss: float, tokens: int, seconds: float) -> None:
+        if step % 50 == 0:
+            print(
+                f"step {step} loss {loss:.4f} {tokens} tokens {tokens / seconds:.0f}/s", flush=True
+            )
+        if step % 500 == 0:
+            save_model(model, tokenizer, out)
+
+    begun = time.monotonic()
+    steps, tokens = train(model, source, steps, rate, report, limit * 60)
+    minutes = (time.monotonic() - begun) / 60
     save_model(model, tokenizer, out)
     outcomes = evaluate(out, seed)
     history = f"This copy: seed {seed}, {steps} steps, {tokens / 1e6:.1f} million tokens"
@@ -116,6 +121,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("assets/starters/starter-chat"))
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop then, fully cooled")
     parser.add_argument("--measure", action="store_true", help="judge the folder, train nothing")
     parser.add_argument("--start", type=Path, help="go on from this folder")
     parser.add_argument("--rate", type=float, default=PEAK_RATE, help="the highest learning rate")
@@ -123,7 +129,8 @@ def main() -> None:
     if arguments.measure:
         show(evaluate(arguments.out, arguments.seed))
     else:
-        run(arguments.out, arguments.steps, arguments.seed, arguments.start, arguments.rate)
+        given = arguments
+        run(given.out, given.steps, given.seed, given.start, given.rate, given.minutes)
 
 
 if __name__ == "__main__":

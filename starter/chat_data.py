@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from starter.chat_grammar import LANGUAGES, Grammar, load_grammar, load_system_prompts
-from starter.chat_noise import invent_name, invent_word, roughen
+from starter.chat_noise import cut_scrap, invent_name, invent_word, roughen
 
 MINUS = ("-", "minus", "moins", "menos", "минус")
 SHORT_TALK = {"greet", "bye", "thanks", "ack", "no", "sorry", "sad", "happy", "praise", "complaint"}
@@ -23,10 +23,10 @@ WEIGHTS = {
     "add": 10,
     "sub": 10,
     "count": 8,
-    "repeat": 18,
-    "tell_name": 6,
-    "ask_name": 5,
-    "joke": 2,
+    "repeat": 16,
+    "tell_name": 8,
+    "ask_name": 6,
+    "joke": 3,
 }
 
 TRIES = 100
@@ -103,6 +103,18 @@ class Speaker:
             return Turn(code, name, user, answer)
         raise LookupError(f"nothing of {intent} is held out in {code}")
 
+    def _roughen(self, text: str, grammar: Grammar, polite: bool = True) -> str:
+        """As people type; training has more typos than the held-out dialogues it is judged on."""
+        return roughen(text, grammar, self.rng, polite, 0.12 if self.held else 0.2)
+
+    def _scraps(self) -> str:
+        """One to three joined pieces of any trained phrasing in any language."""
+        texts = []
+        for _ in range(self.rng.choice([1, 1, 2, 2, 3])):
+            grammar = load_grammar(self.rng.choice(LANGUAGES))
+            texts.append(self.rng.choice(list(grammar.phrases.values())).pick(self.rng, False))
+        return "".join(cut_scrap(text, self.rng) for text in texts)
+
     def _pick(self, grammar: Grammar, purpose: str) -> str:
         return grammar.phrases[purpose].pick(self.rng, self.held)
 
@@ -116,13 +128,13 @@ class Speaker:
         if intent in RARE_TALK and self.rng.random() < 0.5:
             intent = self.rng.choice(grammar.talk)
         text = self._pick(grammar, f"talk.{intent}")
-        user = roughen(text, grammar, self.rng, intent not in SHORT_TALK)
+        user = self._roughen(text, grammar, intent not in SHORT_TALK)
         return intent, user, grammar.answers[f"talk.{intent}"]
 
     def _joke(self, grammar: Grammar) -> tuple[str, str, str]:
         joke = grammar.jokes[self.jokes % len(grammar.jokes)]
         self.jokes += 1
-        return "joke", roughen(self._pick(grammar, "joke.ask"), grammar, self.rng), joke
+        return "joke", self._roughen(self._pick(grammar, "joke.ask"), grammar), joke
 
     def _tab(self, grammar: Grammar) -> tuple[str, str, str]:
         tab = self.rng.choice(grammar.tabs)
@@ -133,7 +145,7 @@ class Speaker:
             frame, key = self._frame(grammar, "tab.by_task"), "{task}"
             value = self._pick(grammar, f"tabs.{tab}")
         text = self._insert(frame, key, value, grammar.code)
-        return f"tab {tab}", roughen(text, grammar, self.rng), grammar.answers[f"tabs.{tab}"]
+        return f"tab {tab}", self._roughen(text, grammar), grammar.answers[f"tabs.{tab}"]
 
     @staticmethod
     def _insert(frame: str, key: str, value: str, code: str) -> str:
@@ -153,7 +165,7 @@ class Speaker:
         return words[n] if spelled else str(n)
 
     def _sum(self, grammar: Grammar, frame: str, a: int, b: int) -> str:
-        frame = roughen(frame, grammar, self.rng)
+        frame = self._roughen(frame, grammar)
         user = frame.replace("{a}", self._number(a, grammar.numbers))
         user = user.replace("{b}", self._number(b, grammar.numbers))
         return user[0].upper() + user[1:] if self.rng.random() < 0.5 else user
@@ -179,7 +191,7 @@ class Speaker:
 
     def _count(self, grammar: Grammar) -> tuple[str, str, str]:
         kind = self.rng.choice(["to", "to", "range", "range", "down", "down_range"])
-        frame = roughen(self._frame(grammar, f"count.{kind}"), grammar, self.rng)
+        frame = self._roughen(self._frame(grammar, f"count.{kind}"), grammar)
         if not self.held and kind == "to" and self.rng.random() < 0.06:
             n = str(self.rng.choice([101, 150, 200, 500, 1000, 10000, self.rng.randint(101, 9999)]))
             return "unknown", frame.replace("{n}", n), grammar.answers["unknown"]
@@ -207,6 +219,8 @@ class Speaker:
         return (high, low) if backwards else (low, high)
 
     def _word(self, grammar: Grammar) -> str:
+        if not self.held and self.rng.random() < 0.25:
+            return self._scraps()
         draw = self.rng.random()
         if draw < 0.45:
             return self._pick(grammar, "words")
@@ -235,21 +249,23 @@ class Speaker:
         framed = ":" in frame or '"' in frame or "«" in frame
         if framed and self.rng.random() < 0.12:
             payload = self._talk(grammar)[1]
-        user = roughen(frame, grammar, self.rng, polite=framed).replace("{x}", payload)
+        user = self._roughen(frame, grammar, polite=framed).replace("{x}", payload)
         return "repeat", user, payload
 
     def _tell_name(self, grammar: Grammar) -> tuple[str, str, str]:
         listed = self.rng.random() < 0.4
         name = self._pick(grammar, "names") if listed else invent_name(grammar.code, self.rng)
+        if not self.held and self.rng.random() < 0.15:
+            name = self._scraps().capitalize()
         if self.rng.random() < 0.05:
             name = self._pick(load_grammar(self.rng.choice(LANGUAGES)), "names")
         self.name = name.lower() if self.rng.random() < 0.12 else name
-        frame = roughen(self._frame(grammar, "name.tell"), grammar, self.rng)
+        frame = self._roughen(self._frame(grammar, "name.tell"), grammar)
         answer = grammar.answers["name.tell"].replace("{x}", self.name)
         return "tell name", frame.replace("{x}", self.name), answer
 
     def _ask_name(self, grammar: Grammar) -> tuple[str, str, str]:
-        user = roughen(self._frame(grammar, "name.ask"), grammar, self.rng)
+        user = self._roughen(self._frame(grammar, "name.ask"), grammar)
         if not self.name:
             return "ask name, untold", user, grammar.answers["name.unknown"]
         return "ask name", user, grammar.answers["name.ask"].replace("{x}", self.name)
@@ -281,7 +297,7 @@ class Speaker:
             key = f"{{{kind}}}"
             if key in text:
                 text = self._insert(text, key, self._topic(grammar, kind, alone), grammar.code)
-        text = roughen(text, grammar, self.rng)
+        text = self._roughen(text, grammar)
         for key in ("{m}", "{n}"):
             text = text.replace(key, str(self.rng.randint(2, 99)))
         return "unknown", text, grammar.answers["unknown"]

@@ -74,13 +74,15 @@ def _punctuation(text: str, rng: random.Random) -> str:
     return text.replace(" ?", "?") if draw > 0.7 else text
 
 
-def roughen(text: str, grammar: Grammar, rng: random.Random, polite: bool = True) -> str:
-    """The phrasing as somebody might type it; placeholders are left as they are."""
+def roughen(
+    text: str, grammar: Grammar, rng: random.Random, polite: bool = True, typos: float = 0.12
+) -> str:
+    """The phrasing as somebody might type it, one in `1 / typos` mistyped; placeholders stay whole."""
     if polite:
         text = _polite(text, grammar, rng)
     text = _punctuation(text, rng)
     pieces = _HOLDER.split(text)
-    lower, upper, typo = rng.random() < 0.3, rng.random() < 0.02, rng.random() < 0.12
+    lower, upper, typo = rng.random() < 0.3, rng.random() < 0.02, rng.random() < typos
     spelled = rng.random() < 0.5
     for i in range(0, len(pieces), 2):
         piece = _literal(pieces[i], grammar.code, rng) if spelled else pieces[i]
@@ -102,6 +104,14 @@ def invent_word(code: str, rng: random.Random) -> str:
     if code in _ENDINGS and rng.random() < 0.2:
         word = word.rstrip("aeiou") + rng.choice(_ENDINGS[code])
     return word
+
+
+def cut_scrap(text: str, rng: random.Random) -> str:
+    """One to six letters from anywhere inside a text: every piece a tokenizer knows turns up."""
+    words = re.findall(r"[^\W\d_]+", text) or ["a"]
+    word = rng.choice(words)
+    at = rng.randrange(len(word))
+    return word[at : at + rng.randint(1, 6)]
 
 
 def invent_name(code: str, rng: random.Random) -> str:

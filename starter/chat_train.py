@@ -1,4 +1,4 @@
-"""Trains starter-chat: turns dialogues into batches and runs AdamW over them."""
+"""Trains starter-chat: turns dialogues into batches of few shapes and runs Muon and AdamW over them."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from starter.chat_data import Dialogue
 from starter.chat_model import CONTEXT
 
 IGNORED = -100
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 6144
 CHUNK = 4000  # dialogues grouped by length together, so that batches need little padding
 WIDTHS = (32, 40, 48, 64, 80, 112, 160, 224, 320, 448, 640, 832, CONTEXT)
 PEAK_RATE = 3e-3
@@ -62,17 +62,22 @@ def encode(
 def batches(
     dialogues: Iterator[Dialogue], tokenizer: PreTrainedTokenizerFast, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless batches of about BATCH_TOKENS: ids and labels, both (samples, length)."""
+    """Endless batches of about BATCH_TOKENS: ids and labels, both (samples, length).
+
+    Only full batches leave, so there is one shape for each of WIDTHS: a compiled step is built once
+    for each, and the allocator's caches do not grow.
+    """
     rng = random.Random(seed)
+    groups: dict[int, list[Sample]] = {width: [] for width in WIDTHS}
     while True:
-        samples = encode(list(itertools.islice(dialogues, CHUNK)), tokenizer, rng)
-        groups: dict[int, list[Sample]] = {width: [] for width in WIDTHS}
-        for sample in samples:
+        for sample in encode(list(itertools.islice(dialogues, CHUNK)), tokenizer, rng):
             groups[next(width for width in WIDTHS if width >= len(sample[0]))].append(sample)
         pieces = []
         for width, group in groups.items():
             size = BATCH_TOKENS // width
-            pieces += [(width, group[i : i + size]) for i in range(0, len(group), size)]
+            whole = len(group) // size * size
+            pieces += [(width, group[i : i + size]) for i in range(0, whole, size)]
+            groups[width] = group[whole:]
         rng.shuffle(pieces)
         for width, group in pieces:
             ids = [ids + [tokenizer.pad_token_id] * (width - len(ids)) for ids, _ in group]
@@ -89,11 +94,9 @@ def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) ->
     return functional.cross_entropy(logits.float(), labels[:, 1:][wanted])
 
 
-def rate_at(step: int, steps: int) -> float:
-    """The share of the peak learning rate: linear warm-up, then a cosine down to nothing."""
-    if step < WARM_UP:
-        return (step + 1) / WARM_UP
-    return 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP)))
+def rate_at(step: int, done: float) -> float:
+    """The share of the peak learning rate: linear warm-up, then a cosine down to nothing at `done` = 1."""
+    return min((step + 1) / WARM_UP, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
 def build_optimizers(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Optimizer]:
@@ -114,23 +117,35 @@ def train(
     steps: int,
     rate: float,
     report: Callable[[int, float, int, float], None],
-) -> int:
-    """Runs `steps` updates up to the learning rate `rate`; the tokens seen.
+    seconds: float = math.inf,
+) -> tuple[int, int]:
+    """Runs `steps` updates, or as many as fit into `seconds`, up to the learning rate `rate`; steps and tokens done.
 
+    With a limit of time the rate follows the clock, so that it has come down when the time is up.
     `report` is called with (step, loss, tokens, seconds) after each.
     """
     optimizers = build_optimizers(model, rate)
-    begun, tokens = time.monotonic(), 0
+    kept = model.config._attn_implementation
+    model.set_attn_implementation(
+        "eager"
+    )  # compiled, twice as fast as the fused one's backward pass
+    torch._dynamo.config.recompile_limit = len(WIDTHS) + 1
+    model.model.compile(dynamic=False)
+    begun, tokens, step = time.monotonic(), 0, 0
     model.train()
     for step, (ids, labels) in zip(range(1, steps + 1), source, strict=False):
+        done = max(step / steps, (time.monotonic() - begun) / seconds)
         loss = loss_of(model, ids, labels)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate * rate_at(step, steps)
+                group["lr"] = rate * rate_at(step, done)
             optimizer.step()
             optimizer.zero_grad()
         tokens += ids.numel()
         report(step, loss.item(), tokens, time.monotonic() - begun)
-    return tokens
+        if done >= 1:
+            break
+    model.set_attn_implementation(kept)
+    return step, tokens
