@@ -9,29 +9,20 @@ import argparse
 import asyncio
 import time
 from statistics import median
-from typing import Any
 
 from bench.load import Broken, Stream, many
 from bench.report import table
 from bench.servers import atelier
+from bench.streams import bodies_of
 
 MODEL = "starter-chat"
 LIMIT = 320
 
 
-def bodies(count: int) -> list[dict[str, Any]]:
+def bodies(count: int) -> list[dict[str, object]]:
     """Long answers that this model knows: counts, from another number in each stream."""
     asked = [f"Count from {n} to {n + 60}" for n in range(1, count + 1)]
-    return [
-        {
-            "model": MODEL,
-            "messages": [{"role": "user", "content": text}],
-            "max_tokens": LIMIT,
-            "temperature": 0,
-            "stream_options": {"include_usage": True},
-        }
-        for text in asked
-    ]
+    return bodies_of(MODEL, asked, LIMIT)
 
 
 def rate(url: str, count: int) -> float:

@@ -61,14 +61,14 @@ class RemoteLane:
                 f"{len(self._waiting)} requests wait already. Ask again soon.", retry_after=5
             )
         loop = asyncio.get_running_loop()
-        job = Job(spec, request, caller, self.clock, loop, submitted=self.clock())
-        self._tasks[job] = loop.create_task(self._serve(job, hold))
+        job = Job(spec, request, caller, self.clock, loop, submitted=self.clock(), hold=hold)
+        self._tasks[job] = loop.create_task(self._serve(job))
         return job
 
-    async def _serve(self, job: Job, hold: float | None) -> None:
+    async def _serve(self, job: Job) -> None:
         try:
             await self._turn(job)
-            await self._answer(job, hold)
+            await self._answer(job)
         except (Cancelled, asyncio.CancelledError):
             job.cancel()
         except AtelierError as error:
@@ -108,7 +108,7 @@ class RemoteLane:
             job.put(Queued(ahead))
             job.wake()
 
-    async def _answer(self, job: Job, hold: float | None) -> None:
+    async def _answer(self, job: Job) -> None:
         try:
             backend = self._backend(job.spec)
             limit = (job.request.seconds if job.request else None) or self._settings.time_limit
@@ -116,7 +116,7 @@ class RemoteLane:
             line = _Line(job)
             async with asyncio.timeout(limit):
                 if job.request is None:
-                    await backend.warm(hold)
+                    await backend.warm(job.hold)
                     line(Done())
                 else:
                     await getattr(backend, job.request.capability)(job.request, line)

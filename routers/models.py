@@ -116,8 +116,7 @@ class AddBody(Body):
 
 
 def _ignored(body: Body) -> dict[str, str]:
-    names = body.ignored("models")
-    return {"x-ignored-params": ", ".join(names)} if names else {}
+    return wire.ignored_header(body.ignored("models"))
 
 
 def plan_of(plan: Plan) -> dict[str, Any]:

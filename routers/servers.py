@@ -63,9 +63,7 @@ async def servers(http: HttpRequest) -> Response:
 @router.post("/v1/servers", summary="Add a server and ask it at once", responses=example(SERVER))
 async def add(body: ServerBody, http: HttpRequest) -> Response:
     found = await wire.engine_of(http).servers.add(body.url, body.kind, body.key, body.name)
-    names = body.ignored("servers")
-    headers = {"x-ignored-params": ", ".join(names)} if names else {}
-    return wire.json(server_of(found), headers=headers)
+    return wire.json(server_of(found), headers=wire.ignored_header(body.ignored("servers")))
 
 
 @router.post(

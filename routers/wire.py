@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -155,7 +155,7 @@ async def respond(
     engine or the model refuses is a real status.
     Whatever happens, `events` is closed, which stops the work.
     """
-    headers = {"x-ignored-params": ", ".join(meta.ignored)} if meta.ignored else {}
+    headers = ignored_header(meta.ignored)
     if not stream:
         async with contextlib.aclosing(events):
             result = await until_gone(http.receive, dialect.fold(events))
@@ -336,6 +336,11 @@ def waiting(event: Event) -> bytes:
     return b""
 
 
+def ignored_header(names: Sequence[str]) -> dict[str, str]:
+    """The header that names what nothing reads; none where everything is read."""
+    return {"x-ignored-params": ", ".join(names)} if names else {}
+
+
 def json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer."""
     return Response(orjson.dumps(value), status, headers, media_type="application/json")
@@ -358,6 +363,7 @@ __all__ = [
     "Stream",
     "caller_of",
     "engine_of",
+    "ignored_header",
     "json",
     "meta_of",
     "nobody",

@@ -125,11 +125,10 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="judge the folder, train nothing")
     parser.add_argument("--start", type=Path, help="go on from this folder")
     parser.add_argument("--rate", type=float, default=PEAK_RATE, help="the highest learning rate")
-    arguments = parser.parse_args()
-    if arguments.measure:
-        show(evaluate(arguments.out, arguments.seed))
+    given = parser.parse_args()
+    if given.measure:
+        show(evaluate(given.out, given.seed))
     else:
-        given = arguments
         run(given.out, given.steps, given.seed, given.start, given.rate, given.minutes)
 
 
