@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine import BadValue
+from engine import BadValue, Tool
 
 R = TypeVar("R", bound=BaseModel)
 NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
@@ -23,6 +23,29 @@ PIECE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 DURATION = re.compile(rf"[+-]?(?:{PIECE.pattern})+")
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 log = logging.getLogger("atelier.wire")
+
+
+class Lenient(BaseModel):
+    """A part of a body; what nobody knows in it is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Declared(Lenient):
+    """A function that the model may call, as OpenAI's and Ollama's dialects both declare it."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+def tool_of(declared: Declared) -> Tool:
+    """The engine's tool."""
+    return Tool(
+        name=declared.name,
+        description=declared.description or "",
+        parameters=declared.parameters or {},
+    )
 
 
 def shown(example: dict[str, Any]) -> ConfigDict:

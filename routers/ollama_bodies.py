@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from engine import BadValue, Call, ChatRequest, EmbedRequest, ImagePart, Message, TextPart, Tool
-from routers.bodies import Body, build, bytes_of, seconds_of, shown
+from engine import BadValue, Call, ChatRequest, EmbedRequest, ImagePart, Message, TextPart
+from routers.bodies import Body, Declared, Lenient, build, bytes_of, seconds_of, shown, tool_of
 
 Think = bool | Literal["low", "medium", "high"] | None
 Role = Literal["system", "user", "assistant", "tool"]
@@ -26,21 +26,17 @@ def _plain(role: Any) -> Any:
     return ROLES.get(role.lower(), role.lower()) if isinstance(role, str) else role
 
 
-class _Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _Function(_Lenient):
+class _Function(Lenient):
     name: str
     arguments: dict[str, Any] | str | None = None
 
 
-class _Calling(_Lenient):
+class _Calling(Lenient):
     id: str | None = None
     function: _Function
 
 
-class _Turn(_Lenient):
+class _Turn(Lenient):
     role: Annotated[Role, BeforeValidator(_plain)]
     content: str | None = ""
     thinking: str | None = None
@@ -51,15 +47,9 @@ class _Turn(_Lenient):
     name: str | None = None
 
 
-class _Declared(_Lenient):
-    name: str
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-
-
-class _Offered(_Lenient):
+class _Offered(Lenient):
     type: str | None = "function"
-    function: _Declared
+    function: Declared
 
 
 class Options(BaseModel):
@@ -203,7 +193,7 @@ def parse_chat(body: ChatBody, model: str | None) -> ChatRequest:
         ChatRequest,
         model=model,
         messages=tuple(_message(turn, n, ids[n]) for n, turn in enumerate(turns)),
-        tools=tuple(_tool(offered.function) for offered in body.tools or ()),
+        tools=tuple(tool_of(offered.function) for offered in body.tools or ()),
         **body.common(),
     )
 
@@ -331,11 +321,3 @@ def _parts(turn: _Turn, where: str) -> list[TextPart | ImagePart]:
     for n, image in enumerate(turn.images or ()):
         parts.append(ImagePart(data=bytes_of(image, f"{where}images.{n}")))
     return parts
-
-
-def _tool(declared: _Declared) -> Tool:
-    return Tool(
-        name=declared.name,
-        description=declared.description or "",
-        parameters=declared.parameters or {},
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from engine import (
     AudioPart,
@@ -17,7 +17,7 @@ from engine import (
     TextPart,
     Tool,
 )
-from routers.bodies import Body, Sampling, build, bytes_of, shown
+from routers.bodies import Body, Declared, Lenient, Sampling, build, bytes_of, shown, tool_of
 
 CHOICES = 128
 EFFORTS: dict[str, bool | Literal["low", "medium", "high"]] = {
@@ -26,46 +26,42 @@ EFFORTS: dict[str, bool | Literal["low", "medium", "high"]] = {
 }  # fmt: skip
 
 
-class _Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _Url(_Lenient):
+class _Url(Lenient):
     url: str
 
 
-class _Sound(_Lenient):
+class _Sound(Lenient):
     data: str
     format: str = "wav"
 
 
-class _Text(_Lenient):
+class _Text(Lenient):
     type: Literal["text", "input_text", "refusal"]
     text: str = ""
     refusal: str = ""
 
 
-class _Picture(_Lenient):
+class _Picture(Lenient):
     type: Literal["image_url"]
     image_url: _Url | str
 
 
-class _Recording(_Lenient):
+class _Recording(Lenient):
     type: Literal["input_audio"]
     input_audio: _Sound
 
 
-class _Function(_Lenient):
+class _Function(Lenient):
     name: str
     arguments: str = ""
 
 
-class _Calling(_Lenient):
+class _Calling(Lenient):
     id: str = ""
     function: _Function
 
 
-class _Turn(_Lenient):
+class _Turn(Lenient):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: (
         str | list[Annotated[_Text | _Picture | _Recording, Field(discriminator="type")]] | None
@@ -76,27 +72,21 @@ class _Turn(_Lenient):
     reasoning: str | None = None
 
 
-class _Declared(_Lenient):
-    name: str
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-
-
-class _Offered(_Lenient):
+class _Offered(Lenient):
     type: Literal["function"] = "function"
-    function: _Declared
+    function: Declared
 
 
-class _Named(_Lenient):
+class _Named(Lenient):
     name: str
 
 
-class _Allowed(_Lenient):
+class _Allowed(Lenient):
     mode: Literal["auto", "required"] = "auto"
     tools: list[_Choice] = Field(default_factory=list)
 
 
-class _Choice(_Lenient):
+class _Choice(Lenient):
     """A tool that must be called, or those that may be."""
 
     type: Literal["function", "allowed_tools"] = "function"
@@ -104,17 +94,17 @@ class _Choice(_Lenient):
     allowed_tools: _Allowed | None = None
 
 
-class _Schema(_Lenient):
+class _Schema(Lenient):
     name: str = ""
     schema_: dict[str, Any] | None = Field(None, alias="schema")
 
 
-class _Format(_Lenient):
+class _Format(Lenient):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: _Schema | None = None
 
 
-class _StreamOptions(_Lenient):
+class _StreamOptions(Lenient):
     include_usage: bool = False
 
 
@@ -236,7 +226,7 @@ def _choice(body: ChatBody) -> tuple[tuple[Tool, ...], Literal["auto", "required
     Raises:
         BadValue: a tool is chosen that is not offered.
     """
-    tools = tuple(_tool(offered.function) for offered in body.tools or ())
+    tools = tuple(tool_of(offered.function) for offered in body.tools or ())
     match body.tool_choice:
         case None | "auto":
             return tools, "auto"
@@ -322,11 +312,3 @@ def _parts(turn: _Turn, where: str) -> list[TextPart | ImagePart | AudioPart]:
                 data = bytes_of(part.input_audio.data, f"{where}.input_audio")
                 parts.append(AudioPart(data=data))
     return parts
-
-
-def _tool(declared: _Declared) -> Tool:
-    return Tool(
-        name=declared.name,
-        description=declared.description or "",
-        parameters=declared.parameters or {},
-    )
