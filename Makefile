@@ -1,6 +1,6 @@
 # make run    everything set up, then the server:  make run ARGS="--port 9000"
 # make test   everything set up, then all tests:   make test ARGS="tests/test_lane.py -q"
-# make check  format, lint, types and the fast tests, in under a minute
+# make check  format, lint, types and the fast tests, in about two minutes
 # make bench  the benchmarks that need nothing beside this checkout, to bench/RESULTS.md's tables
 SHELL := /bin/bash
 PYTHON_ := .venv/bin/python
