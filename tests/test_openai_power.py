@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import openai
 import pytest
@@ -23,11 +23,14 @@ from tests.serving import Served, serve
 pytestmark = pytest.mark.slow  # a server and a real model
 
 
+Short = Annotated[str, Field(max_length=12)]  # a tiny model would not end a string by itself
+
+
 class City(BaseModel):
-    name: str
+    name: Short
     country: Literal["France", "Portugal", "Brazil", "Russia"]
     people: int = Field(ge=0, le=50_000_000)
-    rivers: list[str] = Field(min_length=1, max_length=3)
+    rivers: list[Short] = Field(min_length=1, max_length=3)
 
 
 class Forecast(BaseModel):
