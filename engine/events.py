@@ -12,6 +12,7 @@ from typing import Literal
 
 Finish = Literal["stop", "length", "tool_calls"]
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the source picture
+Corners = tuple[float, float, float, float, float, float, float, float]  # x, y of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,46 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece with a place: a span of speech (seconds), a line of OCR, an object or a label."""
+    """A piece with a place: a span of speech (seconds), a line of a page, an object or a label.
+
+    `score` is in 0..1; `corners` are those of a line that may be tilted, clockwise from where its text begins.
+    """
 
     text: str
     start: float | None = None
     end: float | None = None
     box: Box | None = None
     score: float | None = None
+    corners: Corners | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page that was read, or that could not be.
+
+    Args:
+        document, number: which page of which document; documents count from 0, pages from 1, and page 0
+            stands for a document that cannot be opened.
+        count: how many pages the document has.
+        width, height: of the picture that boxes refer to, in pixels, upright.
+        lines: in reading order.
+        text: the whole page; paragraphs are parted by an empty line.
+        markdown: the same with its layout, where the model writes it.
+        model: who read it; "" for the document's own text.
+        error, code: why it could not be read, a sentence and an error's code.
+    """
+
+    document: int
+    number: int
+    count: int
+    width: int = 0
+    height: int = 0
+    lines: tuple[Segment, ...] = ()
+    text: str = ""
+    markdown: str = ""
+    model: str = ""
+    error: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +181,7 @@ Event = (
     | ToolCall
     | Progress
     | Segment
+    | Page
     | Image
     | Audio
     | Vector
@@ -164,6 +199,7 @@ class Result:
     tool_calls: list[ToolCall] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
+    pages: list[Page] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
     audio: list[Audio] = field(default_factory=list)
     vectors: list[Vector] = field(default_factory=list)
@@ -181,6 +217,9 @@ class Result:
                 self.tool_calls.append(event)
             case Segment():
                 self.segments.append(event)
+            case Page():
+                self.pages.append(event)
+                self.text += "\n\n" * bool(self.text and event.text) + event.text
             case Image():
                 self.images.append(event)
             case Audio():

@@ -21,6 +21,7 @@ from engine.events import (
     Event,
     Image,
     Loading,
+    Page,
     Progress,
     Queued,
     Reasoning,
@@ -346,4 +347,6 @@ def _weight(event: Event) -> int:
             return len(data)
         case Vector(_, values):
             return 32 * len(values)
+        case Page(lines=lines, text=text, markdown=markdown):
+            return 2 * len(text) + len(markdown) + 200 * len(lines)
     return 0

@@ -165,3 +165,58 @@ class EmbedRequest(Request):
     dimensions: int | None = Field(None, ge=1, le=65536)
     truncate: bool = False
     prompt: str | None = Field(None, max_length=200)
+
+
+class OcrRequest(Request):
+    """Documents in, pages of text out.
+
+    Args:
+        documents: encoded pictures, TIFFs of several pages or PDFs, read one after another.
+        language: a hint as people write it ("Russian", "ru", "rus", "fra+eng"); "" or "auto": found out.
+        pages: which pages of each document ("1-3,7", counted from 1); "": all.
+        dpi: dots per inch at which pages of a PDF are drawn.
+        text_layer: take a PDF page's own text where it has some, instead of reading its picture.
+        formatted: Markdown (headings, tables, formulas) where the model can write it.
+        password: opens a protected PDF.
+    """
+
+    capability: ClassVar[Capability] = "ocr"
+    documents: tuple[bytes, ...] = Field(min_length=1, max_length=100, repr=False)
+    language: str = Field("", max_length=100)
+    pages: str = Field("", max_length=1000)
+    dpi: int = Field(200, ge=50, le=600)
+    text_layer: bool = True
+    formatted: bool = False
+    password: str = Field("", max_length=200, repr=False)
+
+
+class LabelRequest(Request):
+    """A picture in, a share for each label out; the shares add up to 1.
+
+    Args:
+        image: an encoded picture.
+        labels: what it may show; none: what the model knows by itself.
+    """
+
+    capability: ClassVar[Capability] = "label"
+    image: bytes = Field(repr=False)
+    labels: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        (), max_length=1000
+    )
+
+
+class DetectRequest(Request):
+    """A picture in, things and their places out.
+
+    Args:
+        image: an encoded picture.
+        words: what to look for, with models that read words; none: everything the model knows.
+        threshold: the least score of what is told.
+    """
+
+    capability: ClassVar[Capability] = "detect"
+    image: bytes = Field(repr=False)
+    words: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        (), max_length=100
+    )
+    threshold: float = Field(0.3, ge=0, le=1)

@@ -35,6 +35,9 @@ DRILLS = (
     ("repeat",),
     ("tell_name", "ask_name"),
     ("tell_name", "ask_name", "talk"),
+    ("tell_name", "ask_name", "talk", "unknown", "tabs"),
+    ("tell_name", "ask_name", "repeat"),
+    ("unknown", "talk"),
     ("count",),
 )
 
@@ -342,10 +345,10 @@ def dialogue_lengths(rng: random.Random) -> int:
 
 
 def training_dialogues(seed: int) -> Iterator[Dialogue]:
-    """Training dialogues without end; one in eight is a drill."""
+    """Training dialogues without end; one in five is a drill."""
     rng = random.Random(seed)
     while True:
-        if rng.random() < 0.125:
+        if rng.random() < 0.2:
             yield write_drill(rng)
         else:
             yield write_dialogue(rng, dialogue_lengths(rng))

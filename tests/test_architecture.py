@@ -48,7 +48,9 @@ PLAIN = frozenset({"pydantic", "pydantic_settings"})
 HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipart"})
 
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
-FAMILY = (*LEAVES, "registry", "media", "checkpoints", "devices", "faults", "fit")
+FAMILY = (
+    *LEAVES, "registry", "pictures", "pages", "checkpoints", "devices", "faults", "fit",
+)  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 OPEN = ("engine", *(f"engine.{name}" for name in (*LEAVES, "registry", "access")))
 # What the dialects share; none of them is built on another.
@@ -87,7 +89,7 @@ RULES = (
 HEAVY = frozenset({
     "torch", "torchvision", "torchaudio", "transformers", "diffusers", "accelerate", "tokenizers",
     "safetensors", "huggingface_hub", "openai", "ollama", "pandas", "plotly", "numpy", "PIL",
-    "faster_whisper", "TTS", "limits", "redis",
+    "faster_whisper", "TTS", "limits", "redis", "rapidocr", "openvino", "onnxruntime", "cv2", "pypdfium2", "pikepdf",
 })  # fmt: skip
 # Heavy too, but a module may be made of them if nobody imports that module at start.
 LATE = frozenset({"sqlalchemy", "alembic", "gradio"})
