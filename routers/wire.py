@@ -102,8 +102,8 @@ class Pace:
     system call however short it is, so without this, hundreds of streams would starve everything else.
     """
 
-    rate: float = 1000.0
-    least: float = 0.02  # seconds; gaps shorter than a fast model's token are not worth a timer
+    rate: float = 500.0
+    least: float = 0.01  # seconds; gaps shorter than a fast model's token are not worth a timer
     most: float = 0.1  # seconds; longer gaps would be seen
     running: int = 0
 

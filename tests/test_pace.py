@@ -21,9 +21,9 @@ SPEC = ModelSpec(id="far", does=frozenset({"chat"}), family="remote", lane="remo
 
 
 @pytest.mark.parametrize(
-    ("running", "gap"), [(1, 0.0), (20, 0.0), (21, 0.021), (50, 0.05), (100, 0.1), (5000, 0.1)]
+    ("running", "gap"), [(1, 0.0), (5, 0.0), (6, 0.012), (25, 0.05), (50, 0.1), (5000, 0.1)]
 )
-def test_a_crowd_sends_a_thousand_frames_a_second_together(running: int, gap: float):
+def test_a_crowd_sends_500_frames_a_second_together(running: int, gap: float):
     assert wire.Pace(running=running).gap == pytest.approx(gap)
 
 
