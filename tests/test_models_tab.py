@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +12,17 @@ from typing import Any
 
 import pytest
 
-from engine import Engine, EngineStatus, LaneStatus, Leaving, ModelSpec, Plan, ResidentModel, Ticket
+from engine import (
+    BadValue,
+    Engine,
+    EngineStatus,
+    LaneStatus,
+    Leaving,
+    ModelSpec,
+    Plan,
+    ResidentModel,
+    Ticket,
+)
 from tests import echo
 from ui import cards, dialogs, keeping, monitor
 from ui.stock import Card, Scene, Stock
@@ -59,6 +70,7 @@ BIG = replace(PLAN, fits="too_big", needed=30 * 10**9)
         (replace(HERE, loading=True), ["default"], "Loading"),
         (replace(HERE, plan=BIG), ["chat", "default"], "Models may hold 20.0 GB here."),
         (replace(HERE, plan=None), ["chat", "ask_load", "default"], "Not known yet"),
+        (replace(HERE, formed=True), ["chat", "ask_load", "default", "ask_form"], "fewer bits"),
         (replace(HERE, recommended=True), ["chat", "ask_load", "default"], "recommended"),
         (
             replace(HERE, present=False, fetch=ticket()),
@@ -230,6 +242,31 @@ async def test_a_load_that_evicts_is_asked_first(
     painted = await press(tab, act="ask_load", model="echo-batch")
     assert "Load echo-batch?" in painted["sheet"] and "Stays: starter." in painted["sheet"]
     assert acts(painted["sheet"]) == ["load"] and tab.engine.status().resident == ()
+
+
+async def test_the_bits_of_a_model_are_chosen(
+    tab: keeping.Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def plan(self: Engine, model: str, *, quantisation: str = "") -> Any:
+        if quantisation == "int4":
+            raise BadValue("Four bits do not run here.")
+        return replace(PLAN, quantisation=quantisation, fits="fits")
+
+    async def load(self: Engine, model: str, quantisation: str = "") -> float:
+        asked.append(f"{model} {quantisation}")
+        return 0.0
+
+    monkeypatch.setattr(Engine, "plan", plan)
+    monkeypatch.setattr(Engine, "load", load)
+    sheet = (await press(tab, act="ask_form", model="echo"))["sheet"]
+    assert re.findall(r'value="(\w+)"( checked)?( disabled)?', sheet) == [
+        ("auto", " checked", ""), ("none", "", ""), ("int8", "", ""), ("int4", "", " disabled"),
+    ]  # fmt: skip
+    assert "Four bits do not run here." in sheet and acts(sheet) == ["load"]
+    await press(tab, act="load", model="echo", form="int8")
+    assert asked == ["echo int8"]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -263,11 +263,13 @@ def _main_action(card: Card, language: str) -> str:
 
 
 def _icons(card: Card, language: str) -> str:
-    """Default and remove. Pinning and keeping are done where the model lies: in the memory's chips."""
+    """Default, form and remove. Pinning and keeping are done where the model lies: in the memory's chips."""
     model, found = card.spec.id, ""
     if card.ready and card.group not in card.default_of:
         text = say("models.make_default", language)
         found += button("default", text, icon="star", model=model, does=card.group)
+    if card.formed and card.present:
+        found += button("ask_form", say("models.form", language), icon="tune", model=model)
     local = not card.server and not card.spec.starter
     if local and (card.own or (card.present and card.spec.repo)) and card.fetch is None:
         found += button("ask_remove", say("models.remove", language), icon="delete", model=model)

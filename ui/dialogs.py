@@ -6,7 +6,7 @@ The page's script shows a sheet as a dialog; submitting it tells the server its 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine import ModelSpec, Ticket
@@ -14,6 +14,13 @@ from ui.cards import DOES, listed
 from ui.conversations import flat
 from ui.header import name_of, size
 from ui.words import say
+
+FORMS = {
+    "auto": "models.form_auto",
+    "none": "models.form_none",
+    "int8": "models.form_eight",
+    "int4": "models.form_four",
+}
 
 
 def sheet(
@@ -94,6 +101,20 @@ def load(
         body += f"<p>{flat(say('models.load_stays', language, names=listed(stays)))}</p>"
     return sheet(
         say("models.load_title", language, name=name_of(spec)), body, language,
+        act="load", submit=say("models.load", language), model=spec.id,
+    )  # fmt: skip
+
+
+def form(spec: ModelSpec, plans: Mapping[str, tuple[str, bool]], chosen: str, language: str) -> str:
+    """In how many bits a model is to be held; `plans` has each form's plan and whether it can be had."""
+    rows = "".join(
+        f'<label class="choice"><input type="radio" name="form" value="{name}"'
+        f"{' checked' if name == chosen else ''}{'' if possible else ' disabled'}>"
+        f"<span><b>{flat(say(FORMS[name], language))}</b><small>{flat(line)}</small></span></label>"
+        for name, (line, possible) in plans.items()
+    )
+    return sheet(
+        say("models.form_title", language, name=name_of(spec)), rows, language,
         act="load", submit=say("models.load", language), model=spec.id,
     )  # fmt: skip
 

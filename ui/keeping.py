@@ -116,7 +116,7 @@ class Keeping:
     def _steps(self) -> dict[str, Callable[[dict[str, str], gr.Request], AsyncGenerator[Updates]]]:
         steps = (
             self.close, self.ask_download, self.download, self.pause, self.resume, self.retry,
-            self.ask_cancel, self.cancel, self.stop, self.ask_load, self.load, self.unload,
+            self.ask_cancel, self.cancel, self.stop, self.ask_load, self.ask_form, self.load, self.unload,
             self.pin, self.keep, self.default, self.chat, self.ask_remove, self.remove,
             self.ask_add, self.add, self.ask_forget, self.forget, self.refresh, self.ask_pull, self.pull,
         )  # fmt: skip
@@ -212,7 +212,7 @@ class Keeping:
     async def load(self, given: dict[str, str], request: gr.Request) -> AsyncGenerator[Updates]:
         """Load it. It goes on when the page is left meanwhile."""
         model = self._spec(given.get("model", "")).id
-        task = asyncio.create_task(self._loaded(model))
+        task = asyncio.create_task(self._loaded(model, given.get("form", "")))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         yield {self.w.sheet: "", **await self.view(request)}
@@ -221,13 +221,27 @@ class Keeping:
             yield {self.w.outcome: gr.skip()}  # notices a closed page
         await task
 
-    async def _loaded(self, model: str) -> None:
+    async def _loaded(self, model: str, form: str) -> None:
         self.stock.loading.add(model)
         try:
-            await self.engine.load(model)
+            await self.engine.load(model, quantisation=form)
         finally:
             self.stock.loading.discard(model)
             self.stock.forget()
+
+    async def ask_form(self, given: dict[str, str], request: gr.Request) -> AsyncGenerator[Updates]:
+        """Show what each form would take, and load the one that is chosen."""
+        language, spec = reader(request), self._spec(given.get("model", ""))
+        plans: dict[str, tuple[str, bool]] = {}
+        for name in dialogs.FORMS:
+            try:
+                plan = await asyncio.to_thread(self.engine.plan, spec.id, quantisation=name)
+            except AtelierError as error:
+                plans[name] = (explain(error, language), False)
+            else:
+                plans[name] = (plan_line(plan, {}, language), plan.fits != "too_big")
+        held = str(spec.options.get("quantisation") or "auto")
+        yield {self.w.sheet: dialogs.form(spec, plans, held, language)}
 
     async def unload(self, given: dict[str, str], request: gr.Request) -> AsyncGenerator[Updates]:
         await self.engine.evict(given.get("model", ""))

@@ -38,6 +38,7 @@ class Card:
         recommended: it suits a machine like this.
         server: the other server it lives on, "" for this machine.
         down: that server does not answer.
+        formed: it can be held in fewer bits.
     """
 
     spec: ModelSpec
@@ -51,6 +52,7 @@ class Card:
     recommended: bool = False
     server: str = ""
     down: bool = False
+    formed: bool = False
 
     @property
     def group(self) -> str:
@@ -144,6 +146,7 @@ class Stock:
                 recommended=tier in spec.tiers,
                 server=server_of(spec),
                 down=server_of(spec) in down,
+                formed=getattr(self.engine.families.get(spec.family), "QUANTISES", False),
             )
             for spec in self.engine.models()
         ]
