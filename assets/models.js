@@ -2,60 +2,11 @@
 // filter; tells the server what was pressed; looks again while it is seen. Evaluates nothing and fetches nothing.
 (() => {
   "use strict";
-  const { find, tell, turnTo } = window.atelier;
+  const { find, tell, turnTo, put, sheets } = window.atelier;
   const view = (name) => find(`#models-view [data-view="${name}"]`);
   const act = (values) => tell("models-do", JSON.stringify(values));
+  const ask = sheets("models", act);
   const seen = () => Boolean(view("live")?.offsetParent) && !document.hidden;
-
-  // Make `old` look like `fresh`, keeping every element that is still meant.
-  const same = (a, b) =>
-    a.nodeName === b.nodeName && (a.dataset?.key ?? "") === (b.dataset?.key ?? "");
-  const morph = (old, fresh) => {
-    if (old.nodeType !== Node.ELEMENT_NODE) {
-      if (old.data !== fresh.data) old.data = fresh.data;
-      return;
-    }
-    if (old.isEqualNode(fresh)) return;
-    for (const { name, value } of fresh.attributes) {
-      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-    }
-    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
-    if (old.nodeName === "SELECT" && old === document.activeElement) return;
-    let at = old.firstChild;
-    for (const child of [...fresh.childNodes]) {
-      if (at && same(at, child)) {
-        const next = at.nextSibling;
-        morph(at, child);
-        at = next;
-        continue;
-      }
-      const key = child.dataset?.key;
-      const moved = key && [...old.children].find((one) => one.dataset.key === key && same(one, child));
-      if (moved) {
-        old.insertBefore(moved, at);
-        morph(moved, child);
-      } else {
-        old.insertBefore(child.cloneNode(true), at);
-      }
-    }
-    while (at) {
-      const next = at.nextSibling;
-      at.remove();
-      at = next;
-    }
-    if (old.nodeName === "SELECT") old.value = find("option[selected]", fresh)?.value ?? old.value;
-  };
-
-  // What was painted last, by the place it went to: a place that came anew is painted again.
-  const painted = new WeakMap();
-  const put = (place, source) => {
-    if (!place || !source || painted.get(place) === source) return false;
-    painted.set(place, source);
-    const box = place.cloneNode(false);
-    box.append(source.cloneNode(true));
-    morph(place, box);
-    return true;
-  };
 
   // Search and filter.
   let only = "all";
@@ -106,32 +57,6 @@
     if (news.length && view("news")) view("news").textContent = news.join(". ");
   };
 
-  // The dialog.
-  let closed = "";
-  const ask = () => {
-    const dialog = view("sheet");
-    const sheet = find("#models-sheet form.sheet");
-    if (!dialog) return;
-    if (!sheet || sheet.dataset.stamp === closed) {
-      if (dialog.open) dialog.close();
-      return;
-    }
-    put(dialog, sheet);
-    if (!dialog.open) {
-      dialog.showModal();
-      (find("input", dialog) || find(".closes-sheet", dialog)).focus();
-    }
-  };
-  const dismiss = () => {
-    const dialog = view("sheet");
-    const sheet = find("form.sheet", dialog);
-    if (!sheet) return;
-    closed = sheet.dataset.stamp;
-    dialog.replaceChildren(); // what was typed is gone
-    painted.delete(dialog);
-    if (find("#models-sheet form.sheet")) act({ act: "close" });
-  };
-
   let gone = "";
   const go = () => {
     const outcome = find("#models-outcome [data-go]");
@@ -144,14 +69,8 @@
   document.addEventListener("atelier:painted", () => {
     if (put(view("cards"), find("#models-cards .shelf"))) filter(), progress();
     if (put(view("live"), find("#models-live .monitor"))) announce(), progress();
-    const dialog = view("sheet");
-    if (dialog && !dialog.onclose) dialog.onclose = dismiss;
     ask();
     go();
-    if (location.hash === "#models" && !arrived && find("#chat-list [data-open-conversation]")) {
-      arrived = true;
-      turnTo("models");
-    }
   });
 
   document.addEventListener("click", (event) => {
@@ -163,7 +82,6 @@
       only = shown.id.replace("models-show-", "");
       return filter();
     }
-    if (target.closest(".closes-sheet") || target === view("sheet")) return view("sheet").close();
     const button = target.closest("#models-view button[data-act]");
     if (!button) return;
     act({ ...button.dataset });
@@ -176,21 +94,11 @@
     act({ ...select.dataset, value: select.value });
     select.blur();
   });
-  document.addEventListener("submit", (event) => {
-    const sheet = event.target.closest?.("#models-view form.sheet");
-    if (!sheet) return;
-    event.preventDefault();
-    const { stamp, ...values } = sheet.dataset;
-    if (!values.act) return view("sheet").close();
-    sheet.setAttribute("aria-busy", "true");
-    act({ ...values, ...Object.fromEntries(new FormData(sheet)) });
-  });
   document.addEventListener("input", (event) => {
     if (event.target.closest?.("#models-search")) filter();
   });
 
   // Look while the tab is seen: every second while something moves, every third otherwise.
-  let arrived = false;
   let beats = 0;
   let before = false;
   setInterval(() => {
@@ -200,11 +108,6 @@
       if (!before || (!find("#models-view .shelf") && beats % 6 === 0)) tell("models-look", "all");
       else if (moving || beats % 3 === 0) tell("models-look", "");
       beats += 1;
-    }
-    if (now !== before && !document.hidden && (now || find("#chat-log")?.offsetParent)) {
-      const url = new URL(location.href);
-      url.hash = now ? "#models" : "";
-      history.replaceState(history.state, "", url);
     }
     before = now;
   }, 1000);

@@ -41,7 +41,8 @@
   };
 
   // The tabs, for links on the page and for the other scripts.
-  const turnTo = (tab) => find(`#page-tabs [role="tab"][aria-controls="tab-${tab}"]`)?.click();
+  const opens = (tab) => find(`#page-tabs [role="tab"][aria-controls="tab-${CSS.escape(tab)}"]`);
+  const turnTo = (tab) => opens(tab)?.click();
   window.atelier = { find, tell, turnTo };
 
   // Panels: `#x-opener` opens and closes `#x`; panels of one `data-group` exclude each other.
@@ -102,7 +103,8 @@
     const opener = target.closest(".opens");
     if (opener) return togglePanel(opener.id.replace(/-opener$/, ""));
     if (target.closest(".theme-toggle")) return toggleTheme();
-    if (target.closest('a[href="#models"]')) return event.preventDefault(), turnTo("models");
+    const link = target.closest('a[href^="#"]')?.hash.slice(1);
+    if (link && opens(link)) return event.preventDefault(), turnTo(link);
     const copier = target.closest(".copies");
     if (copier) return copy(copier);
     const closer = target.closest(".closes");
@@ -217,6 +219,22 @@
     }).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
     settle();
   };
+
+  // The open tab stands in the address, so that a reload comes back to it.
+  let arrived = false;
+  setInterval(() => {
+    if (!find("#chat-list [data-open-conversation]") || document.hidden) return;
+    if (!arrived) {
+      arrived = true;
+      return turnTo(location.hash.slice(1));
+    }
+    const shown = [...document.querySelectorAll("#page-tabs > .tabitem")].find((tab) => tab.offsetParent);
+    const hash = !shown || shown.id === "tab-chat" ? "" : `#${shown.id.replace("tab-", "")}`;
+    if (hash === location.hash) return;
+    const url = new URL(location.href);
+    url.hash = hash;
+    history.replaceState(history.state, "", url);
+  }, 500);
 
   // A hidden page asks for no status.
   document.addEventListener("visibilitychange", () => tell("page-seen", document.hidden ? "0" : "1"));

@@ -1,4 +1,4 @@
-"""What the OpenAI endpoints share: several choices from several runs, the frames of a stream, usage, errors.
+"""What the OpenAI endpoints share: several choices, the frames of a stream, usage, errors.
 
 Knows OpenAI's words and the engine's events; nothing of models, queues or access.
 """
@@ -27,59 +27,11 @@ from engine import (
 )
 from routers import wire
 from routers.openai_bodies import CHOICES, CommonBody
+from routers.runs import Tagged, fold_all, merge
 
 FINGERPRINT = f"fp_atelier_{VERSION}"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 PARAMS = {"json_schema": "response_format"}  # our names of fields, and OpenAI's
-Tagged = tuple[int, Event]  # (index of the choice, its event)
-
-
-async def choices(runs: list[AsyncGenerator[Event]]) -> AsyncGenerator[Tagged]:
-    """The events of all runs as they come, each with the index of its run; one failure ends them all."""
-    if len(runs) == 1:
-        async with contextlib.aclosing(runs[0]):
-            async for event in runs[0]:
-                yield 0, event
-        return
-    inbox: asyncio.Queue[Tagged | BaseException | None] = asyncio.Queue()
-    tasks = [asyncio.create_task(_pump(n, run, inbox)) for n, run in enumerate(runs)]
-    try:
-        running = len(runs)
-        while running:
-            item = await inbox.get()
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
-                running -= 1
-            else:
-                yield item
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _pump(
-    index: int,
-    run: AsyncGenerator[Event],
-    inbox: asyncio.Queue[Tagged | BaseException | None],
-) -> None:
-    async with contextlib.aclosing(run):
-        try:
-            async for event in run:
-                inbox.put_nowait((index, event))
-        except AtelierError as error:
-            inbox.put_nowait(error)
-        else:
-            inbox.put_nowait(None)
-
-
-async def fold_choices(events: AsyncIterator[Tagged]) -> list[Result]:
-    """The whole answers, by index."""
-    results: dict[int, Result] = {}
-    async for index, event in events:
-        results.setdefault(index, Result()).add(event)
-    return [results[index] for index in sorted(results)]
 
 
 def total(usages: list[Usage], each: int) -> dict[str, Any]:
@@ -166,7 +118,7 @@ def error(exc: AtelierError) -> dict[str, Any]:
 
 def dialect(stream: Any, reply: Any) -> wire.Dialect:
     """The dialect of an endpoint whose answers have several choices."""
-    return wire.Dialect("openai", stream, reply, error, fold_choices, waits=waits)
+    return wire.Dialect("openai", stream, reply, error, fold_all, waits=waits)
 
 
 async def complete(
@@ -194,7 +146,7 @@ async def complete(
         logprobs=asked[0].logprobs is not None,
     )
     engine, caller = wire.engine_of(http), wire.caller_of(http, spoken.name)
-    events = choices([engine.run(request, caller) for request in asked])
+    events = merge([engine.run(request, caller) for request in asked])
     return await wire.respond(http, events, spoken, meta, stream=bool(body.stream))
 
 

@@ -49,7 +49,7 @@ HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipar
 
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
 FAMILY = (
-    *LEAVES, "registry", "pictures", "pages", "checkpoints", "devices", "faults", "fit",
+    *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 OPEN = ("engine", *(f"engine.{name}" for name in (*LEAVES, "registry", "access")))

@@ -13,7 +13,7 @@ from PIL import Image
 from engine.errors import BadFormat, BadValue
 from engine.events import Done, Event, Reasoning, Text, TokenLogprob, ToolCall
 from engine.families import _ollama, _openai
-from engine.families._media import picture_type, portable
+from engine.pictures import media_type, portable
 from engine.requests import AudioPart, Call, ChatRequest, ImagePart, Message, TextPart, Tool
 from tests.conftest import asking
 
@@ -162,7 +162,7 @@ def test_what_ollama_cannot_be_told(message: Message) -> None:
 async def test_pictures_go_out_in_a_format_that_all_read(kind: str, sent: str) -> None:
     message = Message(role="user", parts=(ImagePart(data=picture(kind)),))
     (part,) = (await portable(ChatRequest(messages=(message,)))).messages[0].parts
-    assert isinstance(part, ImagePart) and picture_type(part.data) == f"image/{sent}"
+    assert isinstance(part, ImagePart) and media_type(part.data) == f"image/{sent}"
 
 
 async def test_what_is_no_picture_is_refused() -> None:

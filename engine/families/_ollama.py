@@ -12,7 +12,7 @@ import orjson
 
 from engine.errors import BadValue
 from engine.events import Done, Finish, Reasoning, Text, ToolCall
-from engine.families._media import portable, sounds
+from engine.families._media import sounds
 from engine.families._openai import logprob_of, publish_vectors, text_of, tools_of
 from engine.families._upstream import Upstream
 from engine.registry import Emit, ModelSpec, RemoteEmit

@@ -10,7 +10,7 @@ import orjson
 
 from engine.errors import InferenceFailed
 from engine.events import Done, Finish, Reasoning, Text, TokenLogprob, ToolCall, Vector
-from engine.families._media import picture_type, portable, sound_type
+from engine.families._media import sound_type
 from engine.families._upstream import Upstream, words_of
 from engine.registry import Emit, ModelSpec, RemoteEmit
 from engine.requests import ChatRequest, EmbedRequest, ImagePart, Message, TextPart
@@ -284,6 +284,6 @@ def _part(part: Any) -> dict[str, Any]:
         return {"type": "text", "text": part.text}
     data = base64.b64encode(part.data).decode()
     if isinstance(part, ImagePart):
-        url = f"data:{picture_type(part.data) or 'image/png'};base64,{data}"
+        url = f"data:{media_type(part.data)};base64,{data}"
         return {"type": "image_url", "image_url": {"url": url}}
     return {"type": "input_audio", "input_audio": {"data": data, "format": sound_type(part.data)}}
