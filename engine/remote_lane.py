@@ -148,6 +148,7 @@ class RemoteLane:
     def evict(self, model: str) -> Future[bool]:
         """Have the other server unload a model. False: it was not loaded there, or cannot be told."""
         answer: Future[bool] = Future()
+        answer.set_running_or_notify_cancel()  # from here on it is answered, whether or not anybody waits
         task = asyncio.get_running_loop().create_task(self._unload(model, answer))
         self._unloading.add(task)
         task.add_done_callback(self._unloading.discard)

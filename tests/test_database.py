@@ -334,6 +334,27 @@ def test_several_processes_may_open_and_write_the_same_new_file(tmp_path: Path) 
         assert database.read(lambda c: c.scalar(select(func.count()).select_from(choices))) == 150
 
 
+@only_sqlite
+def test_several_may_be_opened_at_once_in_one_process(tmp_path: Path) -> None:
+    databases = [make_database(tmp_path / str(n)) for n in range(6)]
+    failed: list[BaseException] = []
+
+    def begin(database: Database) -> None:
+        try:
+            database.open()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=begin, args=(each,)) for each in databases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for database in databases:
+        database.close()
+    assert failed == []
+
+
 def test_opening_twice_is_opening_once(database: Database) -> None:
     before = threading.active_count()
     database.open()

@@ -7,6 +7,7 @@ number in `engine.tables.REVISION`. Steps that were released are never changed.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from engine.errors import Conflict
 from engine.tables import REVISION, VERSION_TABLE
 
 FOLDER = Path(__file__).parent
+TURN = threading.Lock()  # alembic's context is one for the whole process
 LOCK = 0x41_54_45_4C  # the advisory lock under which servers that start together take turns
 
 
@@ -30,6 +32,11 @@ def upgrade(connection: Connection, file: Path | None) -> None:
     found = find_revision(connection)
     if found == REVISION:
         return
+    with TURN:
+        _climb(connection, file, found)
+
+
+def _climb(connection: Connection, file: Path | None, found: str | None) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
