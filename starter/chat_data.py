@@ -10,8 +10,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from starter.chat_grammar import LANGUAGES, Grammar, load_grammar, load_system_prompts
-from starter.chat_noise import cut_scrap, invent_name, invent_word, roughen
+from starter.chat_grammar import (
+    LANGUAGES,
+    Grammar,
+    all_phrasings,
+    load_grammar,
+    load_system_prompts,
+)
+from starter.chat_noise import cut_scrap, invent_name, invent_word, roughen, thin
 
 MINUS = ("-", "minus", "moins", "menos", "минус")
 SHORT_TALK = {"greet", "bye", "thanks", "ack", "no", "sorry", "sad", "happy", "praise", "complaint"}
@@ -28,7 +34,7 @@ WEIGHTS = {
     "ask_name": 6,
     "joke": 3,
 }
-
+THINNED = ("talk.", "name.", "tab.", "joke.")  # purposes that a phrasing still has without a word
 TRIES = 100
 DRILLS = (
     ("add", "sub"),
@@ -119,12 +125,20 @@ class Speaker:
         return "".join(cut_scrap(text, self.rng) for text in texts)
 
     def _pick(self, grammar: Grammar, purpose: str) -> str:
-        return grammar.phrases[purpose].pick(self.rng, self.held)
+        text = grammar.phrases[purpose].pick(self.rng, self.held)
+        return self._thin(text, grammar, purpose)
+
+    def _thin(self, text: str, grammar: Grammar, purpose: str) -> str:
+        """In training some phrasings lose a word, so that no single word decides what is meant."""
+        if self.held or not purpose.startswith(THINNED) or self.rng.random() > 0.2:
+            return text
+        return thin(text, all_phrasings(grammar.code), self.rng)
 
     def _frame(self, grammar: Grammar, purpose: str) -> str:
         """A phrasing around something that is held out itself; a trained one where none is held out."""
         phrases = grammar.phrases[purpose]
-        return phrases.pick(self.rng, self.held and bool(phrases.held))
+        text = phrases.pick(self.rng, self.held and bool(phrases.held))
+        return self._thin(text, grammar, purpose)
 
     def _talk(self, grammar: Grammar) -> tuple[str, str, str]:
         intent = self.rng.choice(grammar.talk)

@@ -149,6 +149,13 @@ def load_grammar(code: str) -> Grammar:
 
 
 @cache
+def all_phrasings(code: str) -> frozenset[str]:
+    """Every phrasing of a language, trained or held out, as `plain` writes it."""
+    listed = load_grammar(code).phrases.values()
+    return frozenset(plain(text) for p in listed for texts in (*p.train, *p.held) for text in texts)
+
+
+@cache
 def load_system_prompts() -> Phrases:
     """System prompts in several languages."""
     raw = tomllib.loads((DATA / "chat_system.toml").read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ import random
 import re
 import unicodedata
 
-from starter.chat_grammar import Grammar
+from starter.chat_grammar import Grammar, plain
 
 _HOLDER = re.compile(r"(\{[a-z]+\})")
 _WORD = re.compile(r"[^\W\d_]{4,}")
@@ -90,6 +90,20 @@ def roughen(
         pieces[i] = _typo(piece, rng) if typo and "`" not in piece else piece
         typo = typo and not _WORD.search(piece)
     return "".join(pieces)
+
+
+def thin(text: str, known: frozenset[str], rng: random.Random) -> str:
+    """The phrasing without one of its words, as people in a hurry type it.
+
+    It stays whole where too little would be left, or where what is left is a phrasing of its own (`known`).
+    """
+    words = text.split(" ")
+    plain_ones = [i for i, word in enumerate(words) if "{" not in word and "`" not in word]
+    if len(words) < 3 or not plain_ones:
+        return text
+    at = rng.choice(plain_ones)
+    left = " ".join(words[:at] + words[at + 1 :])
+    return text if plain(left) in known else left
 
 
 def invent_word(code: str, rng: random.Random) -> str:
