@@ -17,14 +17,31 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from engine import VERSION, Access, AtelierError, Engine, Settings, write_logs
-from routers import brenda_ai, chatvlm, docs, host, jobs, models, ollama, openai, servers, signin
+from routers import (
+    brenda_ai,
+    brenda_image,
+    chatvlm,
+    docs,
+    host,
+    jobs,
+    models,
+    ocr,
+    ollama,
+    openai,
+    servers,
+    signin,
+    vision,
+)
 from routers.refusals import Refusals
 from routers.wire import Gone, Pace, nobody
 
-ROUTERS = (models, servers, openai, ollama, jobs, host, brenda_ai, chatvlm, docs, signin)
+ROUTERS = (
+    models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, chatvlm, docs, signin,
+)  # fmt: skip
 SHAPES = (
     (models.PATHS, models.error, 422),
     (jobs.PATHS, jobs.error, 422),
+    (ocr.PATHS, ocr.error, 422),
     (servers.PATHS, servers.error, 422),
     (openai.PATHS, openai.error, 400),
     (ollama.PATHS, ollama.error, 400),
@@ -33,10 +50,12 @@ TAGS = [
     {"name": "OpenAI", "description": "What the `openai` package and every tool on it speak."},
     {"name": "Ollama", "description": "What the `ollama` package, its CLI and its tools speak."},
     {"name": "Models", "description": "The catalog, plans, loading, adding and removing."},
-    {"name": "Jobs", "description": "Tickets of requests and downloads: follow, pause, cancel."},
+    {"name": "Jobs", "description": "Tickets of requests, downloads and documents."},
+    {"name": "OCR", "description": "Documents read at once, or kept and read in the background."},
     {"name": "Ollama Host", "description": "Plain text questions and the usage dashboard."},
-    {"name": "Brenda", "description": "Language models with sessions and stop."},
-    {"name": "ChatVLM", "description": "The service itself: health and models."},
+    {"name": "Ollama Vision", "description": "Pictures analysed, and the model that sees them."},
+    {"name": "Brenda", "description": "Chats with sessions and stop; pictures labelled and read."},
+    {"name": "ChatVLM", "description": "Uploaded pictures: their text, and questions. Health."},
 ]
 FREE = frozenset({"/health", "/ready", "/signin", *docs.FREE})
 ADMIN = (

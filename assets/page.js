@@ -43,7 +43,6 @@
   // The tabs, for links on the page and for the other scripts.
   const opens = (tab) => find(`#page-tabs [role="tab"][aria-controls="tab-${CSS.escape(tab)}"]`);
   const turnTo = (tab) => opens(tab)?.click();
-  window.atelier = { find, tell, turnTo };
 
   // Panels: `#x-opener` opens and closes `#x`; panels of one `data-group` exclude each other.
   const GROUPS = [["chat-settings", "chat-code"], ["chat-side"], ["chat-menu"]];
@@ -79,8 +78,7 @@
   };
 
   // Copying; pages that came over plain HTTP from another machine have no clipboard of their own.
-  const copy = async (button) => {
-    const text = find("code", button.closest("figure")).textContent;
+  const copy = async (text, button) => {
     try {
       await navigator.clipboard.writeText(text);
     } catch {
@@ -97,6 +95,8 @@
     setTimeout(() => (button.textContent = before), 1600);
   };
 
+  window.atelier = { find, tell, turnTo, copy };
+
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : null;
     if (!target) return;
@@ -106,7 +106,7 @@
     const link = target.closest('a[href^="#"]')?.hash.slice(1);
     if (link && opens(link)) return event.preventDefault(), turnTo(link);
     const copier = target.closest(".copies");
-    if (copier) return copy(copier);
+    if (copier) return copy(find("code", copier.closest("figure")).textContent, copier);
     const closer = target.closest(".closes");
     if (closer) return setPanel(closer.closest("[data-open]")?.id, false);
     const row = target.closest("[data-conversation]");

@@ -1,6 +1,8 @@
 """Atelier's engine: models, scheduling and services behind one call. Knows no HTTP and no page."""
 
 from engine.access import Access, Rank
+from engine.answers import key_of
+from engine.binding import bind
 from engine.callers import Caller, Priority
 from engine.cards import Card
 from engine.engine import VERSION, Engine
@@ -36,6 +38,8 @@ from engine.events import (
 )
 from engine.jobs import Ticket
 from engine.logs import write_logs
+from engine.papers import Paper
+from engine.pictures import Measure, measure
 from engine.plan import Leaving, Plan
 from engine.registry import ModelSpec
 from engine.requests import (
@@ -88,11 +92,13 @@ __all__ = [
     "Leaving",
     "Limited",
     "Loading",
+    "Measure",
     "Message",
     "ModelSpec",
     "NoToken",
     "OcrRequest",
     "Page",
+    "Paper",
     "Plan",
     "Priority",
     "Progress",
@@ -117,6 +123,9 @@ __all__ = [
     "Unknown",
     "Usage",
     "Vector",
+    "bind",
     "fold",
+    "key_of",
+    "measure",
     "write_logs",
 ]

@@ -86,7 +86,9 @@ def check_checkpoint(folder: Path, spec: ModelSpec, settings: Settings) -> dict[
         config,
         *(read_json(folder / name, spec) for name in others if (folder / name).is_file()),
     ]
-    if any(_has_key(file, "auto_map") for file in files) and not may_run_code(spec, settings):
+    # What transformers has itself is built without the code, whose mention is left standing in some configs.
+    needs = not spec.options.get("native") and any(_has_key(file, "auto_map") for file in files)
+    if needs and not may_run_code(spec, settings):
         raise LoadFailed(
             f"Model '{spec.id}' brings program code of its own, which is not run here. Choose a model that "
             "needs none or, if you trust it, name it in allow_remote_code as org/name@revision."

@@ -6,7 +6,7 @@ Owned by a residency; knows footprints and files, not what is in memory now.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -63,7 +63,10 @@ class Demand:
             BadValue: a form was asked for that cannot run here.
         """
         anatomy = anatomy_of(spec)
-        able = bool(getattr(self._families.get(spec.family), "QUANTISES", False))
+        family = self._families.get(spec.family)
+        able = bool(getattr(family, "QUANTISES", False))
+        if exact := getattr(family, "DTYPE", ""):  # it runs in one type alone, whatever the setting
+            spec = replace(spec, options={"dtype": exact, **spec.options})
         tried = forms(spec, self._settings, self._device.name, anatomy, able)
         shape = shape_of(spec, self._settings, anatomy, context, rows)
         asked = bool(context or rows)

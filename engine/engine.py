@@ -13,16 +13,20 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
+from engine.admission import check_pictures
 from engine.adopt import Adoption
+from engine.answers import Answers
 from engine.callers import Caller
 from engine.cards import Cards
 from engine.conversations import Conversations
 from engine.database import Database
 from engine.devices import Device, calm_threads, find_device
 from engine.discovery import Servers
+from engine.documents import Documents
 from engine.download_rows import DownloadRows
 from engine.downloads import Downloads
 from engine.errors import AtelierError
@@ -33,9 +37,10 @@ from engine.jobs import Jobs, Phase, Track
 from engine.lane import Lane
 from engine.models import Models
 from engine.network import set_switches
-from engine.registry import ModelSpec, Registry, discover
+from engine.reading import choose_reader, find_reader, read_documents
+from engine.registry import SENT, ModelSpec, Registry, discover
 from engine.remote_lane import RemoteLane
-from engine.requests import ChatRequest, Request
+from engine.requests import Capability, ChatRequest, OcrRequest, Request
 from engine.sessions import Sessions
 from engine.settings import Settings
 from engine.status import EngineStatus
@@ -65,6 +70,8 @@ class Engine(Models):
         cards: what files tell of models.
         servers: other servers, whose models are in the catalog as well.
         turns: answers being written into a conversation, detached from any page.
+        answers: those that may be given once more within the hour.
+        documents: stored ones, read in the background.
     """
 
     settings: Settings
@@ -82,6 +89,8 @@ class Engine(Models):
     cards: Cards
     sessions: Sessions = field(default_factory=Sessions)
     turns: Turns = field(init=False)
+    answers: Answers = field(init=False)
+    documents: Documents = field(init=False)
     adoption: Adoption = field(init=False)
     _running: dict[str, tuple[Caller, Track]] = field(default_factory=dict)
     _born: float = field(default_factory=time.monotonic)
@@ -90,6 +99,10 @@ class Engine(Models):
 
     def __post_init__(self) -> None:
         self.adoption = Adoption(self.settings, self.registry, self.families, self.servers)
+        self.answers = Answers(self.settings.redis_url)
+        self.documents = Documents(
+            self.settings, self.database, self.jobs, partial(choose_reader, self), self.read
+        )
         self.downloads.ollama_url = self._find_ollama
         self.downloads.pulled = self._look_again
         self.turns = Turns(
@@ -148,8 +161,10 @@ class Engine(Models):
             with suppress(asyncio.CancelledError):
                 await self._chores
         await self.servers.close()
+        await self.documents.close()
         await self.downloads.close()
         await self.turns.close()
+        await self.answers.close()
         await self.remote.close()
         await asyncio.to_thread(self.lane.close)
         await asyncio.sleep(0)  # lets cancelled streams write their rows
@@ -164,6 +179,7 @@ class Engine(Models):
             AtelierError: at the first step when it cannot start, later when it failed.
         """
         spec = self.resolve(request, caller.session)
+        await check_pictures(request, lambda: self._must_load(spec))
         ticket = caller.request_id or secrets.token_hex(8)
         row = self._row(ticket, spec, request, caller)
         track = self.jobs.begin(ticket, "request", self._title(row), spec.id, caller.session)
@@ -206,6 +222,27 @@ class Engine(Models):
             self.jobs.end(track, phase, failed)
             self._record(row, usage, result, time.monotonic() - began)
 
+    async def read(self, request: OcrRequest, caller: Caller) -> AsyncGenerator[Event]:
+        """Read documents, by whichever model can: see `engine.reading`. As `run`, a Page for each page."""
+        halted = Track(secrets.token_hex(8), "request", "", "", caller.session, limit=0)
+        halted.halt = lambda: False  # between two runs of its own a stop finds it here
+        self._running[halted.id] = (caller, halted)
+        try:
+            async with aclosing(read_documents(self, request, caller, halted)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._running.pop(halted.id, None)
+
+    def reader_of(self, request: OcrRequest, session: str = "") -> ModelSpec:
+        """The model that `read` asks first. Raises Unknown, BadValue: none that can read."""
+        return find_reader(self, request, session)[0]
+
+    def _must_load(self, spec: ModelSpec) -> bool:
+        """True for a model of this machine that is not in memory yet."""
+        held = {resident.id for resident in self.lane.status().resident}
+        return spec.lane != "remote" and spec.id not in held
+
     async def _fetched(self, spec: ModelSpec, track: Track) -> AsyncGenerator[Event]:
         """Fetch the model first where that is allowed and needed; says how far it is."""
         async with aclosing(self.downloads.provide(spec)) as tickets:
@@ -233,14 +270,17 @@ class Engine(Models):
     def resolve(self, request: Request, session: str = "") -> ModelSpec:
         """The model that answers: the one asked for, else the session's if it can, else the default.
 
+        Pictures go to a model that accepts them; see `Registry.default`.
+
         Raises:
-            Unknown: no such model. BadValue: it cannot do this.
+            Unknown: no such model. BadValue: it cannot do this. Unavailable: see `served`.
         """
-        if not request.model and session:
-            chosen = self.sessions.get(session).model
-            if chosen and request.capability in self.registry.find(chosen).does:
-                return self.registry.find(chosen)
-        return self.registry.resolve(request.model, request.capability)
+        does, accepting = request.capability, request.accepting
+        if not request.model and session and (chosen := self.sessions.get(session).model):
+            spec = self.registry.find(chosen)
+            if does in spec.does and (not accepting or accepting in spec.accepts):
+                return self.served(spec)
+        return self.served(self.registry.resolve(request.model, does, accepting))
 
     def _row(self, ticket: str, spec: ModelSpec, request: Request, caller: Caller) -> Row:
         return Row(
@@ -294,19 +334,27 @@ class Engine(Models):
         lanes = (self.lane.status(), self.remote.status())
         return EngineStatus(version=VERSION, uptime_s=uptime, lanes=lanes)
 
-    async def _restore_default(self) -> None:
-        """Set the default chat model; one of another server may have to be looked for first."""
+    async def _restore_defaults(self) -> None:
+        """Set the default models; those of another server may have to be looked for first."""
         self.servers.restore()
         given = self.settings.openai_model and f"openai/{self.settings.openai_model}"
-        chosen = self.settings.default_chat or self.choices.get("default.chat") or given
-        if not chosen:
-            return
-        if not self.registry.knows(chosen):
-            await self.servers.looked()
-        try:
-            self.registry.set_default("chat", chosen)
-        except AtelierError as error:
-            log.warning("The default chat model: %s", error)
+        chat = self.settings.default_chat or self.choices.get("default.chat") or given
+        vision = self.choices.get("default.chat.image") or self.settings.default_vision
+        wanted: list[tuple[Capability, str, str | None]] = [("chat", "", chat)]
+        wanted.append(("chat", "image", vision))
+        others: list[Capability] = [does for does in get_args(Capability) if does != "chat"]
+        wanted += [(does, "", self.choices.get(f"default.{does}")) for does in others]
+        for does, accepting, chosen in wanted:
+            if not chosen:
+                continue
+            if not self.registry.knows(chosen):
+                await self.servers.looked()
+            try:
+                self.registry.expect_default(does, chosen, accepting)
+                self.registry.set_default(does, chosen, accepting)
+            except AtelierError as error:
+                what = f"{does} about {SENT[accepting]}" if accepting else does
+                log.warning("The default model of %s: %s", what, error)
 
     async def _keep_house(self, opening: asyncio.Task[None]) -> None:
         """Once the database is open, restore what was chosen; then forget old texts every hour."""
@@ -319,10 +367,15 @@ class Engine(Models):
             await self.downloads.start()  # first: what was fetched may be the default
         except AtelierError as error:
             log.error("Downloads that were running do not go on: %s", error)
-        await self._restore_default()
+        await self._restore_defaults()
+        try:
+            await self.documents.start()
+        except AtelierError as error:
+            log.error("Documents that were being read do not go on: %s", error)
         while True:
             try:
                 await self.usage.prune(datetime.now(UTC))
+                await self.documents.prune(datetime.now(UTC))
             except AtelierError as error:
                 log.warning("Old texts stay for now: %s", error)
             await asyncio.sleep(3600)

@@ -24,6 +24,7 @@ from engine.settings import Settings
 SMALL = 50_000_000  # parameters below which float32 beats bfloat16 on a processor
 PLANNED = 8192  # tokens of a conversation that are planned for, unless more are asked for
 PIECE = 2048  # prompt tokens that go through the model in one pass, at most
+PIXELS = 1_000_000  # of a picture that is planned for, where a model sees
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Bytes a quantised parameter takes, its scales included: one for each row, or one for each 64 values.
 QUANTISED = {"int8": 1.01, "int4": 0.57}
@@ -69,6 +70,7 @@ class Anatomy:
         other: bytes of what keeps its stored type.
         token: numbers that the cache keeps for each token.
         work: numbers that a pass needs for each token while it runs.
+        sight: numbers that a pass over a picture needs.
         context: tokens the model was made for; 0 unknown.
         quantised: how the files are quantised already; empty: they are not.
     """
@@ -80,6 +82,7 @@ class Anatomy:
     work: int = 0
     context: int = 0
     quantised: str = ""
+    sight: int = 0
 
     @property
     def parameters(self) -> int:
@@ -91,7 +94,7 @@ class Anatomy:
         linear = QUANTISED.get(form.quantisation, float(width)) * self.linear
         tokens = min(shape.context, self.context) if self.context else shape.context
         cache = self.token * tokens * shape.rows * width
-        work = self.work * min(tokens, PIECE) * width
+        work = (self.work * min(tokens, PIECE) + self.sight) * width
         return int(self.kept * width + linear + self.other + cache + work)
 
 
@@ -151,6 +154,7 @@ def _read(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> Anatomy | No
         work=2 * _first(sizes, "intermediate_size", "n_inner") + 6 * _width(sizes),
         context=_first(sizes, *CONTEXTS),
         quantised=kind,
+        sight=_per_picture(config.get("vision_config")),
     )
 
 
@@ -172,7 +176,10 @@ def _with_header(whole: Anatomy, header: Mapping[str, Any]) -> Anatomy:
 
 def _is_linear(name: str, shape: Any) -> bool:
     """Whether a tensor is the weight of a linear layer that quantising would reach."""
-    apart = ("embed", "lm_head", "wte", "wpe", ".experts.", "shared.weight", "visual.", "vision")
+    apart = (
+        "embed", "lm_head", "wte", "wpe", ".experts.", "shared.weight",
+        "visual.", "vision", "multi_modal_projector", "connector",
+    )  # fmt: skip
     return len(shape) == 2 and name.endswith("weight") and not any(word in name for word in apart)
 
 
@@ -201,6 +208,16 @@ def _first(config: Mapping[str, Any], *names: str) -> int:
 
 def _width(config: Mapping[str, Any]) -> int:
     return _first(config, "hidden_size", "n_embd", "d_model")
+
+
+def _per_picture(tower: Any) -> int:
+    """Numbers that a pass over a picture of PIXELS needs, by the config of what looks at it."""
+    if not isinstance(tower, Mapping):
+        return 0
+    wide = _first(tower, "embed_dim", "hidden_size")
+    inner = _first(tower, "intermediate_size") or 4 * wide
+    patch = _first(tower, "patch_size") or 14
+    return PIXELS // (patch * patch) * (2 * inner + 6 * wide)
 
 
 def _per_token(config: Mapping[str, Any]) -> int:

@@ -47,10 +47,48 @@ ENCODERS = (
     "Roberta",
     "XLMRoberta",
 )
+# Those that chat about pictures.
+SEERS = "Qwen2VL|Qwen2_5_VL|Qwen3VL(Moe)?|Idefics3|SmolVLM|Llava(Next|Onevision)?|Gemma3"
+SEERS_TOLD = "Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Idefics3, SmolVLM, LLaVA, Gemma 3"
+SEEING = re.compile(f"({SEERS})ForConditionalGeneration|DotsOCRForCausalLM")
+# Those that read pages, whose classes transformers has itself.
+READERS = "GotOcr2|PaddleOCRVL|GlmOcr|LightOnOcr"
+READERS_TOLD = "GOT-OCR2, PaddleOCR-VL, GLM-OCR, LightOnOCR"
+# Those that compare pictures with words, and those that find things in them.
+COMPARERS = ("Align", "AltCLIP", "ChineseCLIP", "CLIP", "CLIPSeg", "MetaClip2", "Siglip", "Siglip2")
+FINDERS = (
+    "ConditionalDetr", "DabDetr", "DeformableDetr", "Detr", "DFine", "LwDetr", "RfDetr", "RTDetr", "RTDetrV2",
+    "TableTransformer", "Yolos", "OwlViT", "Owlv2", "GroundingDino", "MMGroundingDino",
+)  # fmt: skip
 # (class in config.json, how people are told of it, family, what it does); the first that fits counts.
 CLASSES: tuple[tuple[str, str, str, Capability], ...] = (
     (r"\w+ForCausalLM|GPT2LMHeadModel", "…ForCausalLM", "hf_chat", "chat"),
+    (
+        f"({SEERS})ForConditionalGeneration",
+        f"{SEERS_TOLD} (ForConditionalGeneration)",
+        "hf_chat",
+        "chat",
+    ),
+    (
+        f"({READERS})ForConditionalGeneration",
+        f"{READERS_TOLD} (ForConditionalGeneration)",
+        "hf_ocr",
+        "ocr",
+    ),
     (f"({'|'.join(ENCODERS)})Model", ", ".join(f"{n}Model" for n in ENCODERS), "hf_embed", "embed"),
+    (
+        f"({'|'.join(COMPARERS)})Model",
+        ", ".join(f"{n}Model" for n in COMPARERS),
+        "hf_label",
+        "label",
+    ),
+    (r"\w+ForImageClassification(WithTeacher)?", "…ForImageClassification", "hf_label", "label"),
+    (
+        f"({'|'.join(FINDERS)})ForObjectDetection",
+        f"{', '.join(FINDERS)} (ForObjectDetection)",
+        "hf_detect",
+        "detect",
+    ),
 )
 READ = ("config.json", INDEX, LIST, PIPELINE)  # small files that decide which others are needed
 
@@ -223,6 +261,8 @@ def describe(
                 licence=licence,
                 size=size,
                 context=context if isinstance(context, int) and context > 0 else 0,
+                options={"native": True} if family == "hf_ocr" else {},
+                accepts=frozenset({"image"} if any(map(SEEING.fullmatch, classes)) else ()),
             )
     known = sorted(
         f"{shown} ({capability})" for _, shown, family, capability in CLASSES if family in families

@@ -1,4 +1,4 @@
-"""Tickets: one for each request and each download, with its phase, its events and a way to cancel it.
+"""Tickets: one for each request, download and stored document, with its phase, its events and a way to cancel it.
 
 Events are kept so that anybody may follow from any point, also for a while after the end. Knows no HTTP, and
 of the work itself only what it is told.
@@ -31,7 +31,7 @@ from engine.events import (
 from engine.job import Job
 from engine.settings import Settings
 
-Kind = Literal["request", "download"]
+Kind = Literal["request", "download", "document"]
 Phase = Literal[
     "queued", "downloading", "loading", "running", "paused", "done", "failed", "cancelled"
 ]
@@ -47,11 +47,12 @@ class Ticket:
     """A job as it stands now.
 
     Args:
-        id: a request's own id (X-Request-ID, and in the ledger), or a download's.
+        id: a request's own id (X-Request-ID, and in the ledger), a download's or a document's.
         title: what was asked, shortened, or what is fetched; for its own session's eyes.
         ahead: how many go first, while it is queued.
-        done, total: bytes of a download; tokens, steps or per cent of a loading; total is 0 where it is not known.
-        speed: bytes a second of a download, else tokens or steps a second.
+        done, total: bytes of a download, pages of a document; tokens, steps or per cent of a loading; total is 0
+            where it is not known.
+        speed: bytes a second of a download, else pages, tokens or steps a second.
         seconds_left: None where it cannot be told.
         error: why it failed, a sentence for people.
         session: whom it belongs to; "" for what the server began.
@@ -79,7 +80,7 @@ class Track:
         phase, ahead, done, total, speed: as in `Ticket`; `put` keeps them for a request.
         error: why it failed.
         job: a request's place in its lane, once it has one.
-        halt: ends a download; False when there was nothing to end.
+        halt: ends a download or a document's reading; False when there was nothing to end.
         stopped: somebody asked for its end.
     """
 
@@ -109,8 +110,8 @@ class Track:
         self.size = 0  # about how many bytes its events hold
         self._limit = limit
         self._entries: deque[tuple[int, Event]] = deque()
-        # A download's numbers go on growing after a restart, so who followed it finds its place again.
-        self._last = int(self.born * 1000) if kind == "download" else 0
+        # Numbers of what outlives a restart go on growing, so who followed it finds its place again.
+        self._last = 0 if kind == "request" else int(self.born * 1000)
         self._began = 0.0  # when it began to run
         self._news: asyncio.Event | None = None
 

@@ -9,11 +9,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from engine.callers import Caller
-from engine.errors import DoesNotFit
+from engine.checkpoints import may_run_code
+from engine.errors import DoesNotFit, Unavailable
 from engine.fit import with_form
 from engine.plan import Plan
 from engine.registry import ModelSpec, Registry
 from engine.requests import Capability
+from engine.settings import Settings
 
 TIERS = (80, 24, 12, 6)  # GB of a GPU's memory
 
@@ -29,6 +31,7 @@ class Models:
 
     __slots__ = ()
 
+    settings: Settings
     registry: Registry
     lane: Lane
     remote: RemoteLane
@@ -38,9 +41,27 @@ class Models:
     def _lane(self, spec: ModelSpec) -> Lane | RemoteLane:
         return self.remote if spec.lane == "remote" else self.lane
 
-    def models(self, capability: Capability | None = None) -> list[ModelSpec]:
-        """The catalog's rows, or those of one capability."""
-        return self.registry.models(capability)
+    def models(self, capability: Capability | None = None, accepting: str = "") -> list[ModelSpec]:
+        """The catalog's rows, or those of one capability; `accepting="image"`: those of them that see."""
+        return self.registry.models(capability, accepting)
+
+    def served(self, spec: ModelSpec) -> ModelSpec:
+        """The row that runs `spec`: itself, or for a model with program code of its own (`options.code`) that is
+        not allowed here, the row of another server that has it.
+
+        Raises:
+            Unavailable: there is none; says how to get one.
+        """
+        if not spec.options.get("code") or may_run_code(spec, self.settings):
+            return spec
+        if self.registry.knows(spec.repo):
+            return self.registry.find(spec.repo)
+        raise Unavailable(
+            f"Model '{spec.id}' brings program code of its own, so another server runs it: start "
+            f"'vllm serve {spec.repo}' and add its address on the Models tab. If you trust the code, name "
+            f"{spec.repo}@{spec.revision} in ATELIER_ALLOW_REMOTE_CODE and download the model.",
+            param="model",
+        )
 
     async def load(
         self,
@@ -134,8 +155,16 @@ class Models:
         spec = self.registry.find(model)
         self._lane(spec).pin(spec.id, pinned)
 
-    def choose(self, capability: Capability, model: str) -> ModelSpec:
-        """Make a model the default of a capability, also after a restart."""
-        spec = self.registry.set_default(capability, model)
-        self.choices.set(f"default.{capability}", spec.id)
+    def choose(self, capability: Capability, model: str, accepting: str = "") -> ModelSpec:
+        """Make a model the default of a capability, also after a restart.
+
+        Args:
+            accepting: "image": for requests with pictures alone.
+
+        Raises:
+            Unknown: no such model. BadValue: it cannot do this.
+        """
+        spec = self.registry.set_default(capability, model, accepting)
+        key = f"default.{capability}" + (f".{accepting}" if accepting else "")
+        self.choices.set(key, spec.id)
         return spec

@@ -11,7 +11,7 @@ import difflib
 import importlib
 import pkgutil
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,9 @@ from engine.errors import BadValue, Unknown
 from engine.events import Event
 from engine.requests import Capability, ChatRequest, Request
 from engine.settings import ROOT, Settings
+
+NAMED = 8  # models that a refusal names
+SENT = {"image": "pictures", "audio": "sound"}  # kinds of parts, as people call them
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +201,20 @@ def _spec(row: dict[str, Any], file: Path) -> ModelSpec:
     return ModelSpec(**values)
 
 
+def _listed(specs: Sequence[ModelSpec]) -> str:
+    """The first of them by their ids, those that need no download before others."""
+    ids = [spec.id for spec in sorted(specs, key=lambda spec: bool(spec.repo))]
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    return ", ".join(ids[:NAMED]) + more or "none yet"
+
+
 class Registry:
     """The catalog: which models there are, by id and alias, and which is the default for a task."""
 
     def __init__(self, specs: Iterable[ModelSpec]) -> None:
         self._specs: dict[str, ModelSpec] = {}
         self._aliases: dict[str, str] = {}
-        self._defaults: dict[Capability, str] = {}
+        self._defaults: dict[tuple[Capability, str], str] = {}
         for spec in specs:
             self.add(spec)
 
@@ -242,42 +252,69 @@ class Registry:
         if self._specs.pop(model, None) is not None:
             self._aliases = {name: own for name, own in self._aliases.items() if own != model}
 
-    def models(self, capability: Capability | None = None) -> list[ModelSpec]:
-        """All rows, or those of one capability, in catalog order."""
-        return [s for s in self._specs.values() if capability is None or capability in s.does]
+    def models(self, capability: Capability | None = None, accepting: str = "") -> list[ModelSpec]:
+        """The rows, or those of one capability, or those of them that accept a kind of parts; in catalog order."""
+        return [
+            spec
+            for spec in self._specs.values()
+            if (capability is None or capability in spec.does)
+            and (not accepting or accepting in spec.accepts)
+        ]
 
-    def set_default(self, capability: Capability, model: str) -> ModelSpec:
-        """Make `model` the default of a capability; Unknown or BadValue where it cannot be."""
-        spec = self.resolve(model, capability)
-        self._defaults[capability] = spec.id
-        return spec
-
-    def default(self, capability: Capability) -> ModelSpec:
-        """The chosen default, else the first starter, else the first row.
+    def set_default(self, capability: Capability, model: str, accepting: str = "") -> ModelSpec:
+        """Make `model` the default of a capability, or of those of its requests that hold such parts ("image").
 
         Raises:
-            Unknown: no model has this capability.
+            Unknown, BadValue: it cannot be; see `resolve`.
         """
-        rows = self.models(capability)
-        if not rows:
-            raise Unknown(f"No model can {capability} yet. Add one to models.toml.")
-        chosen = self._specs.get(self._defaults.get(capability, ""))
-        return chosen or next((s for s in rows if s.starter), rows[0])
+        spec = self.resolve(model, capability, accepting)
+        self._defaults[capability, accepting] = spec.id
+        return spec
 
-    def resolve(self, model: str | None, capability: Capability) -> ModelSpec:
-        """The row for a name; None means the default.
+    def expect_default(self, capability: Capability, model: str, accepting: str = "") -> None:
+        """Make a model the default as soon as the catalog has it: its server may be starting yet."""
+        self._defaults[capability, accepting] = model
+
+    def default(self, capability: Capability, accepting: str = "") -> ModelSpec:
+        """The chosen default, else the first starter, else the first row.
+
+        For requests with parts beside text: what was chosen for them, else the capability's if it accepts them.
+
+        Raises:
+            Unknown: no model can do this.
+        """
+        rows = self.models(capability, accepting)
+        if not rows:
+            what = SENT.get(accepting, accepting)
+            told = f"{capability} about {what}" if accepting else capability
+            raise Unknown(f"No model can {told} yet. Add one on the Models tab.")
+        for kind in dict.fromkeys((accepting, "")):
+            name = self._defaults.get((capability, kind), "")
+            chosen = self._specs.get(name) or self._specs.get(self._aliases.get(name, ""))
+            if chosen is not None and chosen in rows:
+                return chosen
+        return next((s for s in rows if s.starter), rows[0])
+
+    def resolve(self, model: str | None, capability: Capability, accepting: str = "") -> ModelSpec:
+        """The row for a name; None means the default. `accepting` is a kind of parts that it must accept.
 
         Raises:
             Unknown: no such model; the message names the nearest ids.
-            BadValue: there is such a model, but it cannot do this.
+            BadValue: there is such a model, but it cannot do this; names those that can.
         """
         if not model:
-            return self.default(capability)
+            return self.default(capability, accepting)
         spec = self.find(model)
         if capability not in spec.does:
-            able = ", ".join(s.id for s in self.models(capability)) or "none yet"
+            able = _listed(self.models(capability))
             raise BadValue(
                 f"Model '{model}' cannot {capability}. These can: {able}.", param="model"
+            )
+        if accepting and accepting not in spec.accepts:
+            able = _listed(self.models(capability, accepting))
+            what = SENT.get(accepting, accepting)
+            raise BadValue(
+                f"Model '{model}' does not accept {what}. These do: {able}.", param="model"
             )
         return spec
 

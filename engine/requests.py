@@ -66,6 +66,11 @@ class Message(_Value):
         return cls(role=role, parts=(TextPart(text=text),))
 
     @property
+    def pictures(self) -> tuple[bytes, ...]:
+        """The encoded pictures, in their order."""
+        return tuple(part.data for part in self.parts if isinstance(part, ImagePart))
+
+    @property
     def text(self) -> str:
         """The text parts, joined by newlines; pictures and sound left out."""
         return "\n".join(part.text for part in self.parts if isinstance(part, TextPart))
@@ -93,6 +98,11 @@ class Request(_Value):
     model: str | None = Field(None, max_length=512)
     keep_alive: float | None = None
     seconds: float | None = Field(None, gt=0)
+
+    @property
+    def accepting(self) -> str:
+        """The kind of parts ("image") that its model must accept besides what it does; "" for none."""
+        return ""
 
 
 class ChatRequest(Request):
@@ -148,6 +158,15 @@ class ChatRequest(Request):
         if self.tool_choice == "required" and not self.tools:
             raise ValueError("tool_choice: a call is required, but no tools are given")
         return self
+
+    @property
+    def pictures(self) -> tuple[bytes, ...]:
+        """The encoded pictures of all messages, in their order."""
+        return tuple(data for message in self.messages for data in message.pictures)
+
+    @property
+    def accepting(self) -> str:
+        return "image" if any(message.pictures for message in self.messages) else ""
 
 
 class EmbedRequest(Request):
@@ -211,7 +230,7 @@ class DetectRequest(Request):
     Args:
         image: an encoded picture.
         words: what to look for, with models that read words; none: everything the model knows.
-        threshold: the least score of what is told.
+        threshold: the least score of what is told; None: from where the model is usually right.
     """
 
     capability: ClassVar[Capability] = "detect"
@@ -219,4 +238,4 @@ class DetectRequest(Request):
     words: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
         (), max_length=100
     )
-    threshold: float = Field(0.3, ge=0, le=1)
+    threshold: float | None = Field(None, ge=0, le=1)

@@ -55,7 +55,9 @@ class Settings(BaseSettings):
         "",
         description='Rates for every caller ("100/minute;1000/hour"), "seed" for the seeds\' own.',
     )
-    redis_url: str = _named("", "Shares rates between processes.", "ATELIER_REDIS_URL", "REDIS_URL")
+    redis_url: str = _named(
+        "", "Shares rates and kept answers between processes.", "ATELIER_REDIS_URL", "REDIS_URL"
+    )
     body_limit: int = Field(100_000_000, ge=1, description="Largest request body in bytes.")
     header_timeout: float = Field(
         10.0, gt=0, description="Seconds a client may take for its headers."
@@ -79,6 +81,15 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="Another database than SQLite in the data folder.")
     keep_text: bool = Field(True, description="Store prompts and answers in the usage ledger.")
     retention_days: float = Field(30, ge=0, description="Days the ledger keeps texts; 0 for ever.")
+    documents_kept: int = Field(
+        1000, ge=0, description="Documents that may be stored for reading in the background."
+    )
+    documents_bytes: int = Field(
+        5_000_000_000, ge=0, description="Bytes that the stored documents may take together."
+    )
+    documents_days: float = Field(
+        30, ge=0, description="Days a stored document stays after its last change; 0 for ever."
+    )
     reattach_seconds: float = Field(
         20,
         ge=0,
@@ -91,6 +102,14 @@ class Settings(BaseSettings):
     )
     default_chat: str = Field(
         "", description="Default chat model; empty: the last chosen, or the starter."
+    )
+    default_vision: str = _named(
+        "", "The model that pictures are asked of unless another was chosen.",
+        "ATELIER_DEFAULT_VISION", "OLLAMA_VISION_MODEL",
+    )  # fmt: skip
+    ocr_escalation: bool = Field(
+        True,
+        description="Read uncertain lines again with a larger model, if one is in memory and idle.",
     )
     device: str = Field(
         "auto", description='Where models run: "auto", "cpu", "cuda", "cuda:1", "mps".'
@@ -133,6 +152,9 @@ class Settings(BaseSettings):
     auto_download: bool = Field(
         False,
         description="Fetch a model when it is first asked for, if its licence is an open one.",
+    )
+    ocr_workers: int = Field(
+        0, ge=0, le=64, description="Pages read at once; 0: one for each core, at most 8."
     )
     parallel_downloads: int = Field(2, ge=1, le=16, description="Models fetched at once.")
     hf_token: str = _named(

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0003"  # the newest migration; a test holds it against the scripts
+REVISION = "0004"  # the newest migration; a test holds it against the scripts
 VERSION_TABLE = "atelier_version"
 
 
@@ -159,6 +159,41 @@ downloads = Table(
     Column("code", String(32), nullable=False),
     Column("session", String(256), nullable=False),
     Column("created", Moment, nullable=False, index=True),
+)
+
+# engine/document_rows.py
+documents = Table(
+    "documents",
+    metadata,
+    _number(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("session", String(256), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("numbers", JSON, nullable=False),
+    Column("models", JSON, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("password", Text, nullable=False),
+    Column("phase", String(16), nullable=False, index=True),
+    Column("error", Text, nullable=False),
+    Column("code", String(32), nullable=False),
+    Column("server", String(256), nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("updated", Moment, nullable=False, index=True),
+    Index("ix_documents_session", "session", "created"),
+)
+# One row for each page and each model that read it; what was corrected by hand stands beside it.
+document_pages = Table(
+    "document_pages",
+    metadata,
+    Column("document", ForeignKey("documents.number", ondelete="CASCADE"), primary_key=True),
+    Column("model", String(512), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("code", String(32), nullable=False),
+    Column("page", JSON, nullable=False),
+    Column("corrections", JSON, nullable=False),
 )
 
 # engine/footprints.py

@@ -6,8 +6,6 @@ Knows no engine and no HTTP. Writing never waits and never fails the answer it i
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
@@ -17,6 +15,7 @@ from uuid import uuid4
 
 from engine.database import Database, storable
 from engine.errors import AtelierError, BadValue
+from engine.processes import is_dead, name_process
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Select
@@ -180,11 +179,11 @@ class Ledger:
 
         from engine.tables import ledger
 
-        self._server = _name_server()
+        self._server = name_process()
         begun = ledger.c.status == "started"
         local = connection.dialect.name == "sqlite"  # then only this machine can have written them
         servers = connection.scalars(select(ledger.c.server).where(begun).distinct())
-        dead = [server for server in servers if _is_dead(server, self._server, local)]
+        dead = [server for server in servers if is_dead(server, self._server, local)]
         old = ledger.c.started_at < _now() - FORGOTTEN
         gone = begun & or_(ledger.c.server.in_(dead), old)
         marked = connection.execute(update(ledger).where(gone).values(status="interrupted"))
@@ -307,24 +306,3 @@ def _forget(connection: Connection, before: datetime) -> int:
 
 def _utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _name_server() -> str:
-    """A name for this process that no other ever has: its host, id and birth."""
-    import psutil
-
-    pid = os.getpid()
-    return f"{socket.gethostname()[:200]}/{pid}/{psutil.Process(pid).create_time():.0f}"
-
-
-def _is_dead(server: str, own: str, local: bool) -> bool:
-    """Whether the process of that name is known to run no more; another host's is not known."""
-    import psutil
-
-    host, pid, born = server.rsplit("/", 2)
-    if server == own or (not local and host != own.rsplit("/", 2)[0]):
-        return False
-    try:
-        return bool(abs(psutil.Process(int(pid)).create_time() - float(born)) > 2)
-    except psutil.NoSuchProcess:
-        return True

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import secrets
 
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from middleware.scope import header, with_headers
 
 SENSIBLE = re.compile(r"[\w.:@+/=-]{1,128}", re.ASCII)
+COOKIE = "atelier_page"  # a browser's own id, set by the page's script
 
 
 class Ids:
     """Puts `request_id` and `session` into the request's state and both on the answer.
 
-    A session id that the client did not bring cannot be guessed: it is what `stop` and the chosen
-    model belong to.
+    A session id that the client did not bring cannot be guessed: it is what `stop`, the chosen model and
+    stored documents belong to. What a browser loads by itself, pictures and files, brings the cookie alone.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,7 +29,7 @@ class Ids:
             await self.app(scope, receive, send)
             return
         request_id = _given(scope, b"x-request-id") or secrets.token_hex(12)
-        session = _given(scope, b"x-session-id") or secrets.token_urlsafe(24)
+        session = _given(scope, b"x-session-id") or _browser(scope) or secrets.token_urlsafe(24)
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "session": session}
         ids = [(b"x-request-id", request_id.encode()), (b"x-session-id", session.encode())]
         await self.app(scope, receive, with_headers(send, ids))
@@ -36,3 +38,8 @@ class Ids:
 def _given(scope: Scope, name: bytes) -> str:
     value = header(scope, name)
     return value if SENSIBLE.fullmatch(value) else ""
+
+
+def _browser(scope: Scope) -> str:
+    value = cookie_parser(header(scope, b"cookie")).get(COOKIE, "")
+    return value if len(value) >= 8 and SENSIBLE.fullmatch(value) else ""

@@ -10,17 +10,23 @@ import binascii
 import functools
 import logging
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine import BadValue, Tool
+from engine import BadValue, ImagePart, TextPart, Tool
 
 R = TypeVar("R", bound=BaseModel)
 NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 PIECE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 DURATION = re.compile(rf"[+-]?(?:{PIECE.pattern})+")
+# A red disc of 16 pixels, for examples.
+DISC = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQMAAAAlPW0iAAAABlBMVEX////cKCi5uRl6AAAAJklE"
+    "QVR42mNggAHmA0wsCkwcAkwCHEwMDFD04QfTjw9Mfx7AVQEAdUIG1racT0IAAAAASUVORK5CYII="
+)
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 log = logging.getLogger("atelier.wire")
 
@@ -65,10 +71,15 @@ class Body(BaseModel):
 
     def ignored(self, dialect: str, *more: str) -> tuple[str, ...]:
         """The names of the fields that were sent and that nothing reads, `more` included."""
-        names = [name for name in (self.model_extra or {}) if NAME.fullmatch(name)][:20]
-        for name in (*names, *more):
-            _log_once(dialect, name)
-        return (*names, *more)
+        return (*ignored_names(dialect, self.model_extra or ()), *ignored_names(dialect, more))
+
+
+def ignored_names(dialect: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names that a header may tell of fields which nothing reads, each once; logged the first time."""
+    told = tuple(dict.fromkeys(name for name in names if NAME.fullmatch(name)))[:20]
+    for name in told:
+        _log_once(dialect, name)
+    return told
 
 
 @functools.lru_cache(maxsize=512)
@@ -143,6 +154,20 @@ def seconds_of(value: float | str | None) -> float | None:
     if NUMBER.fullmatch(text):
         return float(text)
     raise BadValue('keep_alive: write seconds, or "300s", "5m", "1h30m".', param="keep_alive")
+
+
+def parts_of(
+    text: str | None, images: Sequence[str] | None, where: str = ""
+) -> tuple[ImagePart | TextPart, ...]:
+    """A message's pictures and then its text, the order that models are used to.
+
+    Args:
+        images: base64 or `data:` URLs; `where`: the path of the field that holds them, for errors.
+    """
+    pictures = [
+        ImagePart(data=bytes_of(each, f"{where}images.{n}")) for n, each in enumerate(images or ())
+    ]
+    return (*pictures, TextPart(text=text)) if text else tuple(pictures)
 
 
 def bytes_of(value: str, param: str) -> bytes:

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import orjson
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from engine import ChatRequest, Event, Message, Result, Text
 from routers import wire
-from routers.bodies import Body, Sampling, build, example, shown
+from routers.bodies import Body, Sampling, build, example, parts_of, shown
 from routers.refusals import plain
 
 
@@ -27,6 +27,7 @@ class Turn(BaseModel):
 
     role: Literal["system", "user", "assistant"]
     content: str
+    images: list[str] | None = Field(None, description="Pictures: base64 or data: URLs.")
 
 
 class GenerateBody(Sampling):
@@ -55,7 +56,10 @@ class LoadBody(Body):
 
 def parse(body: GenerateBody) -> ChatRequest:
     """The request a conversation makes. Raises BadValue."""
-    messages = tuple(Message.of(turn.role, turn.content) for turn in body.messages)
+    messages = tuple(
+        Message(role=turn.role, parts=parts_of(turn.content, turn.images, f"messages.{n}."))
+        for n, turn in enumerate(body.messages)
+    )
     return build(ChatRequest, model=body.model, messages=messages, **body.sampling())
 
 

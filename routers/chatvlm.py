@@ -13,10 +13,11 @@ from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
 from engine import VERSION, Unavailable
-from routers import wire
+from routers import chatvlm_pictures, wire
 from routers.bodies import example
 
 router = APIRouter(tags=["ChatVLM"])
+router.include_router(chatvlm_pictures.router)
 ROOT = {"message": "Atelier API", "version": VERSION, "docs": "/docs", "health": "/health"}
 
 

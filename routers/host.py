@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi import Request as HttpRequest
+from pydantic import Field
 from starlette.responses import Response
 
 from engine import BadValue, ChatRequest, Event, Message, Result, Text
 from routers import wire
-from routers.bodies import Body, build, example, shown
+from routers.bodies import Body, build, example, parts_of, shown
 from routers.refusals import plain
 
 NANOSECONDS = 1_000_000_000
@@ -36,6 +37,7 @@ class AskBody(Body):
 
     agent: str | None = None
     content: str
+    images: list[str] | None = Field(None, description="Pictures: base64 or data: URLs.")
     template: str | None = None
     user_key: str | int | None = None
     project: str | int | None = None
@@ -54,8 +56,8 @@ def parse(body: AskBody) -> ChatRequest:
     if not body.content.strip():
         raise BadValue("content: it is empty. Ask something.", param="content")
     system = [Message.of("system", body.template)] if body.template else []
-    messages = (*system, Message.of("user", body.content))
-    return build(ChatRequest, model=body.agent, messages=messages)
+    asked = Message(role="user", parts=parts_of(body.content, body.images))
+    return build(ChatRequest, model=body.agent, messages=(*system, asked))
 
 
 async def stream(events: AsyncIterator[Event], meta: wire.Meta) -> AsyncGenerator[bytes]:

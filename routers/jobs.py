@@ -1,7 +1,7 @@
 """Tickets over HTTP: what runs, waits and downloads; its events from any point; pause, resume, cancel, again.
 
-A session sees its own requests whole and others' without title and id; downloads are everybody's to see and their
-session's (or an admin's) to change. An admin sees and may do all; without tokens everybody is one.
+A session sees its own requests and documents whole and others' without title and id; downloads are everybody's to
+see and their session's (or an admin's) to change. An admin sees and may do all; without tokens everybody is one.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def show(ticket: Ticket, http: HttpRequest) -> dict[str, Any]:
     del value["session"]
     value["created_at"] = ticket.created_at.isoformat()
     value["own"] = own
-    if not own and ticket.kind == "request":
+    if not own and ticket.kind != "download":
         value |= {"id": "", "title": "", "error": ""}
     return value
 
@@ -74,9 +74,9 @@ def _is_own(ticket: Ticket, http: HttpRequest) -> bool:
 
 
 def _seen(id: str, http: HttpRequest) -> Ticket:
-    """A ticket that the caller may read. Another session's request is not said to be there."""
+    """A ticket that the caller may read. Another session's request or document is not said to be there."""
     ticket = wire.engine_of(http).jobs.get(id)
-    if ticket.kind == "request" and not _is_own(ticket, http):
+    if ticket.kind != "download" and not _is_own(ticket, http):
         raise Unknown("There is no such job. It may have ended a while ago.", param="id")
     return ticket
 
@@ -156,25 +156,45 @@ async def events(id: str, http: HttpRequest, after: Number = 0) -> Response:
     return await wire.respond(http, found.follow(id, after), JOBS, meta, stream=True)
 
 
-@router.post("/v1/jobs/{id:path}/pause", summary="Pause a download", responses=example(TICKET))
+@router.post(
+    "/v1/jobs/{id:path}/pause",
+    summary="Pause a download or a document's reading",
+    responses=example(TICKET),
+)
 async def pause(id: str, http: HttpRequest) -> Response:
-    _held(id, http)
-    return wire.json(show(wire.engine_of(http).downloads.pause(id), http))
+    engine = wire.engine_of(http)
+    if _held(id, http).kind == "document":
+        await engine.documents.pause(id)
+        return wire.json(show(engine.jobs.get(id), http))
+    return wire.json(show(engine.downloads.pause(id), http))
 
 
 @router.post(
-    "/v1/jobs/{id:path}/resume", summary="Go on with a paused download", responses=example(TICKET)
+    "/v1/jobs/{id:path}/resume",
+    summary="Go on with a paused download or document",
+    responses=example(TICKET),
 )
 async def resume(id: str, http: HttpRequest) -> Response:
-    _held(id, http)
+    if _held(id, http).kind == "document":
+        return await _go_on(id, http)
     return wire.json(show(wire.engine_of(http).downloads.resume(id), http))
 
 
+async def _go_on(id: str, http: HttpRequest) -> Response:
+    """Have a document's missing and failed pages read; its ticket."""
+    engine = wire.engine_of(http)
+    await engine.documents.resume(id)
+    return wire.json(show(engine.jobs.get(id), http))
+
+
 @router.post(
-    "/v1/jobs/{id:path}/retry", summary="Try a failed download again", responses=example(TICKET)
+    "/v1/jobs/{id:path}/retry",
+    summary="Try a failed download again, or a document's failed pages",
+    responses=example(TICKET),
 )
 async def retry(id: str, http: HttpRequest) -> Response:
-    _held(id, http)
+    if _held(id, http).kind == "document":
+        return await _go_on(id, http)
     return wire.json(show(wire.engine_of(http).downloads.retry(id), http))
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from engine import BadValue, Call, ChatRequest, EmbedRequest, ImagePart, Message, TextPart
-from routers.bodies import Body, Declared, Lenient, build, bytes_of, seconds_of, shown, tool_of
+from engine import BadValue, Call, ChatRequest, EmbedRequest, Message
+from routers.bodies import Body, Declared, Lenient, build, parts_of, seconds_of, shown, tool_of
 
 Think = bool | Literal["low", "medium", "high"] | None
 Role = Literal["system", "user", "assistant", "tool"]
@@ -208,9 +208,8 @@ def parse_generate(body: GenerateBody, model: str | None) -> ChatRequest:
     common = body.common()
     if body.raw:
         return build(ChatRequest, model=model, prompt=body.prompt, **common)
-    asked = _Turn(role="user", content=body.prompt, images=body.images)
     system = [Message.of("system", body.system)] if body.system else []
-    message = build(Message, role="user", parts=tuple(_parts(asked, "")))
+    message = build(Message, role="user", parts=parts_of(body.prompt, body.images))
     return build(ChatRequest, model=model, messages=(*system, message), **common)
 
 
@@ -302,7 +301,7 @@ def _message(turn: _Turn, index: int, ids: list[str]) -> Message:
     return build(
         Message,
         role=turn.role,
-        parts=tuple(_parts(turn, f"messages.{index}.")),
+        parts=parts_of(turn.content, turn.images, f"messages.{index}."),
         calls=tuple(
             Call(id=call_id, name=call.function.name, arguments=_arguments(call.function.arguments))
             for call_id, call in calls
@@ -314,10 +313,3 @@ def _message(turn: _Turn, index: int, ids: list[str]) -> Message:
 
 def _arguments(given: dict[str, Any] | str | None) -> str:
     return given if isinstance(given, str) else orjson.dumps(given or {}).decode()
-
-
-def _parts(turn: _Turn, where: str) -> list[TextPart | ImagePart]:
-    parts: list[TextPart | ImagePart] = [TextPart(text=turn.content)] if turn.content else []
-    for n, image in enumerate(turn.images or ()):
-        parts.append(ImagePart(data=bytes_of(image, f"{where}images.{n}")))
-    return parts

@@ -17,7 +17,8 @@ from engine import Done, Reasoning, Result, Text, TokenLogprob, ToolCall, Usage
 from routers import wire
 from routers.bodies import example
 from routers.openai_bodies import ChatBody, parse
-from routers.openai_parts import Pieces, Tagged, complete, dialect, envelope, total
+from routers.openai_parts import Pieces, complete, dialect, envelope, total
+from routers.runs import Tagged
 
 router = APIRouter(tags=["OpenAI"])
 

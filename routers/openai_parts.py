@@ -5,9 +5,6 @@ Knows OpenAI's words and the engine's events; nothing of models, queues or acces
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import orjson
@@ -20,8 +17,6 @@ from engine import (
     AtelierError,
     BadValue,
     ChatRequest,
-    Event,
-    Result,
     Unknown,
     Usage,
 )

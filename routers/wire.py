@@ -34,6 +34,7 @@ from engine import (
 )
 
 T = TypeVar("T")
+E = TypeVar("E")
 HOLD = 3.0  # seconds for which headers wait while the model only waits or loads
 SILENCE = 10.0  # seconds without a byte after which a stream says that it lives
 DONE = b"data: [DONE]\n\n"
@@ -157,9 +158,7 @@ async def respond(
     """
     headers = ignored_header(meta.ignored)
     if not stream:
-        async with contextlib.aclosing(events):
-            result = await until_gone(http.receive, dialect.fold(events))
-        body = dialect.reply(result, meta)
+        body = dialect.reply(await whole(http, events, dialect.fold), meta)
         return text(body, headers) if isinstance(body, str) else json(body, headers=headers)
     try:
         opening = await until_gone(http.receive, open_stream(events, dialect.waits))
@@ -167,6 +166,20 @@ async def respond(
         await events.aclose()
         raise
     return Stream(opening, events, dialect, meta, headers, http.app.state.pace)
+
+
+async def whole(
+    http: HttpRequest,
+    events: AsyncGenerator[E],
+    fold: Callable[[AsyncIterator[E]], Awaitable[T]],
+) -> T:
+    """The folded answer of a stream; its work stops when the client hangs up.
+
+    Raises:
+        Gone: it did.
+    """
+    async with contextlib.aclosing(events):
+        return await until_gone(http.receive, fold(events))
 
 
 @dataclass(slots=True)
@@ -372,4 +385,5 @@ __all__ = [
     "text",
     "until_gone",
     "waiting",
+    "whole",
 ]

@@ -23,6 +23,7 @@ from starter.label_words import (
     HELD,
     LANGUAGES,
     PAIRS,
+    PALE,
     SINGLE,
     TRAINED,
     Meaning,
@@ -32,10 +33,10 @@ from starter.label_words import (
 )
 from starter.vision_scene import COLOURS, GRIDS, KINDS, Scene, Shape, Spot, draw_scene
 
-STEPS, SIZE = 3000, 32
-RATE, WARM_UP = 1.2e-3, 100
-TEXTS = 44  # pairs named in a batch, beside all kinds and colours by themselves
-STRANGE = 6  # texts of a batch that mean nothing
+MINUTES, SIZE = 12, 32
+RATE, WARM_UP = 1.5e-3, 60
+WORD_STEPS, WORD_RATE = 500, 2e-3
+STRANGE = 5  # texts of a batch that mean nothing
 HINT = 0.5  # how much telling what lies in each patch counts
 CARD = Path(__file__).parent / "data" / "label_card.md"
 
@@ -70,10 +71,13 @@ def draw(pairs: list[Meaning], rng: random.Random) -> Drawn:
             Shape(pair.kind, pair.colour, rng.random() < 0.8 or len(pairs) == 1, cell)
             for pair, cell in zip(pairs, sorted(cells), strict=True)
         )
-        free = [colour for colour in COLOURS if all(colour != pair.colour for pair in pairs)]
+        used = {pair.colour for pair in pairs}
+        if "white" in used:
+            used |= PALE
+        free = [colour for colour in COLOURS if colour not in used]
         ground = "white" if "white" in free and rng.random() < 0.6 else rng.choice(free)
         scene = Scene(shapes, ground)
-    grid = rng.choices(list(GRIDS), GRIDS.values())[0]
+    grid = rng.choices(list(GRIDS), list(GRIDS.values()))[0]
     picture, spots = draw_scene(scene, grid, rng, 1.0)
     return Drawn(picture, scene.shapes, tuple(spots))
 
@@ -97,60 +101,96 @@ def patches(drawn: Drawn) -> list[tuple[int, int]]:
     return found
 
 
-def batches(seed: int) -> Iterator[tuple[list[Drawn], list[tuple[Meaning, str]]]]:
-    """Endless pictures of trained pairs, and the words that they are judged by."""
+def batches(seed: int) -> Iterator[list[Drawn]]:
+    """Endless pictures of trained pairs."""
     rng = random.Random(seed)
     while True:
-        counts = rng.choices((0, 1, 2, 3), (5, 55, 25, 15), k=SIZE)
-        drawn = [draw([rng.choice(TRAINED) for _ in range(count)], rng) for count in counts]
-        shown = [Meaning(shape.kind, shape.colour) for one in drawn for shape in one.shapes]
-        named = [*dict.fromkeys(shown)][:TEXTS]
-        named += rng.sample([pair for pair in TRAINED if pair not in named], TEXTS - len(named))
-        words = [
-            (meaning, phrase(meaning, rng.choice(LANGUAGES), rng.random() < 0.75))
-            for meaning in (*named, *SINGLE)
-        ]
-        yield drawn, words + [(Meaning(), nonsense(rng)) for _ in range(STRANGE)]
+        counts = rng.choices((0, 1, 2, 3), (4, 76, 16, 4), k=SIZE)
+        yield [draw([rng.choice(TRAINED) for _ in range(count)], rng) for count in counts]
 
 
-def rate_at(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine down to nothing."""
+def codes() -> torch.Tensor:
+    """`[kinds, colours and nothing, WIDTH]` directions, each at right angles to all others."""
+    drawn = torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(7))
+    return torch.linalg.qr(drawn)[0][: len(KINDS) + len(COLOURS) + 1]
+
+
+def code_of(meanings: list[Meaning], known: torch.Tensor) -> torch.Tensor:
+    """`[meanings, WIDTH]` of length 1: a pair lies between its kind and its colour."""
+    rows = torch.zeros(len(meanings), len(known))
+    for row, meaning in zip(rows, meanings, strict=True):
+        if meaning.kind:
+            row[KINDS.index(meaning.kind)] = 1
+        if meaning.colour:
+            row[len(KINDS) + COLOURS.index(meaning.colour)] = 1
+        if not meaning.kind and not meaning.colour:
+            row[-1] = 1
+    return functional.normalize(rows @ known, dim=1)
+
+
+def rate_at(step: int, share: float) -> float:
+    """Linear warm-up, then a cosine over the time there is, down to nothing."""
     warm = min(1.0, (step + 1) / WARM_UP)
-    return RATE * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+    return RATE * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
-def train(model: SiglipModel, tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> int:
-    """Runs `steps` updates; the number of pictures seen.
+def train_words(
+    model: SiglipModel, tokenizer: PreTrainedTokenizerFast, seed: int, steps: int
+) -> None:
+    """Teaches the text tower where phrases lie: single words, trained pairs, and what means nothing."""
+    rng, known = random.Random(seed), codes()
+    optimizer = torch.optim.AdamW(model.text_model.parameters(), lr=WORD_RATE, weight_decay=0.01)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = WORD_RATE * (1 - step / steps)
+        meanings = [*rng.choices(TRAINED, k=40), *rng.choices(SINGLE, k=24)]
+        texts = [phrase(m, rng.choice(LANGUAGES), rng.random() < 0.75) for m in meanings]
+        texts += [nonsense(rng) for _ in range(STRANGE)]
+        meanings += [Meaning()] * STRANGE
+        out = model.text_model(input_ids=read(tokenizer, texts)).pooler_output
+        near = functional.cosine_similarity(out, code_of(meanings, known))
+        optimizer.zero_grad()
+        (1 - near).mean().backward()
+        optimizer.step()
+        if step % 100 == 0:
+            print(f"words {step} {near.mean().item():.3f}", flush=True)
 
-    Beside the words the model is told what lies in each patch, by two heads that are thrown away: so it learns to
-    see long before whole pictures and words would teach it.
+
+def train(model: SiglipModel, seed: int, seconds: float) -> tuple[int, int]:
+    """Trains the eyes for so many seconds; the number of updates and of pictures seen.
+
+    A picture's vector is judged by where words lie: all kinds, all colours and the trained pairs. Beside that the
+    model is told what lies in each patch, by two heads that are thrown away: so it learns to see the sooner.
     """
     heads = [torch.nn.Linear(WIDTH, 1 + len(names)) for names in (KINDS, COLOURS)]
-    learned = [*model.parameters(), *(w for head in heads for w in head.parameters())]
+    own = [weight for head in heads for weight in head.parameters()]
+    learned = [*model.vision_model.parameters(), *own, model.logit_scale, model.logit_bias]
     optimizer = torch.optim.AdamW(learned, lr=RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    meanings = [*SINGLE, *TRAINED]
+    places = code_of(meanings, codes())
     model.train()
     seen, begun = 0, time.monotonic()
-    for step, (drawn, words) in zip(range(steps), batches(seed), strict=False):
+    for step, drawn in enumerate(batches(seed)):
+        if time.monotonic() - begun > seconds:
+            break
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, steps)
-        ids = read(tokenizer, [text for _, text in words])
-        out = model(input_ids=ids, pixel_values=pixels([one.picture for one in drawn]))
+            group["lr"] = rate_at(step, (time.monotonic() - begun) / seconds)
+        out = model.vision_model(pixel_values=pixels([one.picture for one in drawn]))
+        near = functional.normalize(out.pooler_output, dim=1) @ places.T
+        logits = near * model.logit_scale.exp() + model.logit_bias
         true = torch.tensor([
-            [any(meaning.fits(s.kind, s.colour) for s in one.shapes) for meaning, _ in words]
+            [any(meaning.fits(s.kind, s.colour) for s in one.shapes) for meaning in meanings]
             for one in drawn
         ])  # fmt: skip
-        weight = torch.where(true, 4.0, 1.0)
-        loss = functional.binary_cross_entropy_with_logits(
-            out.logits_per_image, true.float(), weight
-        )
+        weight = torch.where(true, 6.0, 1.0)
+        loss = functional.binary_cross_entropy_with_logits(logits, true.float(), weight)
         there = torch.tensor([patches(one) for one in drawn]).flatten(0, 1)
-        hidden = out.vision_model_output.last_hidden_state.flatten(0, 1)
+        hidden = out.last_hidden_state.flatten(0, 1)
         hints = [
             functional.cross_entropy(head(hidden), there[:, n]) for n, head in enumerate(heads)
         ]
-        total = loss + HINT * torch.stack(hints).sum()
         optimizer.zero_grad()
-        total.backward()
+        (3 * loss + HINT * torch.stack(hints).sum()).backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         seen += len(drawn)
@@ -158,7 +198,7 @@ def train(model: SiglipModel, tokenizer: PreTrainedTokenizerFast, seed: int, ste
             told = " ".join(f"{value.item():.3f}" for value in (loss, *hints))
             print(f"step {step} loss {told} {time.monotonic() - begun:.0f} s", flush=True)
     model.eval()
-    return seen
+    return step, seen
 
 
 def choices(true: Meaning, shown: list[Meaning], rng: random.Random) -> list[Meaning]:
@@ -212,22 +252,23 @@ def as_markdown(scores: list[Score]) -> str:
     return "\n".join(rows)
 
 
-def run(out: Path, steps: int, seed: int) -> None:
-    """Trains, saves, measures, writes the card."""
+def run(out: Path, minutes: float, seed: int, start: Path | None) -> None:
+    """Trains, from the weights in `start` where they are given; saves, measures, writes the card."""
     torch.manual_seed(seed)
-    rng = random.Random(seed)
+    rng = random.Random(0)
     # Each word whole, and single letters for all others.
     tokenizer = train_tokenizer([*all_phrases() * 3, *(nonsense(rng) for _ in range(300))])
     model = build_model(tokenizer)
-    begun = time.monotonic()
-    seen = train(model, tokenizer, seed, steps)
-    minutes = (time.monotonic() - begun) / 60
+    if start is not None:
+        model.load_state_dict(SiglipModel.from_pretrained(start, dtype=torch.float32).state_dict())
+    train_words(model, tokenizer, seed, WORD_STEPS)
+    steps, seen = train(model, seed, 60 * minutes)
     out.mkdir(parents=True, exist_ok=True)
     save_model(model, tokenizer, out)
     table = as_markdown(measure(out))
     facts = {
         "parameters": f"{sum(weight.numel() for weight in model.parameters()) / 1e6:.2f}",
-        "history": f"This copy: seed {seed}, {steps} steps, {seen:,} pictures, {minutes:.0f} minutes.",
+        "history": f"This copy: seed {seed}, {steps} steps, {seen:,} pictures, {minutes:g} minutes.",
         "held": ", ".join(phrase(pair, "en", False) for pair in HELD),
         "scores": table,
     }
@@ -242,14 +283,15 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("assets/starters/starter-label"))
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--start", type=Path, help="a folder whose weights to train on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--measure", action="store_true", help="measure the folder, train nothing")
     given = parser.parse_args()
     if given.measure:
         print(as_markdown(measure(given.out)))
     else:
-        run(given.out, given.steps, given.seed)
+        run(given.out, given.minutes, given.seed, given.start)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import (
     PreTrainedTokenizerFast,
     SiglipConfig,
@@ -14,9 +22,9 @@ from transformers import (
     SiglipProcessor,
 )
 
-SIDE, PATCH = 64, 8  # pixels
-LENGTH = 12  # tokens of a label
-WIDTH = 128
+SIDE, PATCH = 48, 8  # pixels
+LENGTH = 8  # tokens of a label
+WIDTH = 112
 SPECIAL = ("<pad>", "<unk>", "</s>")
 
 
@@ -44,13 +52,13 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> SiglipModel:
-    """An untrained SigLIP of about one million weights; draw torch's seed before."""
+    """An untrained SigLIP of about half a million weights; draw torch's seed before."""
     own = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 2}
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": 96,
         "intermediate_size": 192,
-        "num_hidden_layers": 2,
+        "num_hidden_layers": 1,
         "num_attention_heads": 4,
         "max_position_embeddings": LENGTH,
         "projection_size": WIDTH,
@@ -59,7 +67,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> SiglipModel:
     vision = {
         "hidden_size": WIDTH,
         "intermediate_size": 2 * WIDTH,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": 3,
         "num_attention_heads": 4,
         "image_size": SIDE,
         "patch_size": PATCH,

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 
 from starter.chat_data import is_held
-from starter.vision_scene import COLOURS, KINDS
+from starter.vision_scene import COLOURS, GROUNDS, KINDS
 
 LANGUAGES = ("en", "fr", "pt", "ru")
 # A kind's name and its gender; colours agree with it.
@@ -59,6 +59,7 @@ ARTICLES = {
     "pt": {"m": "um", "f": "uma"},
     "ru": {"m": ""},
 }
+PALE = frozenset({*GROUNDS, "pink"})  # grounds that may be too light for a white shape
 LETTERS = ("abcdefghijklmnopqrstuvwxyz", "абвгдежзиклмнопрстухцчшщыэюя")
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from starter.sample_pictures import draw_balls, draw_house, draw_shapes, draw_sign
+
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "samples"
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
 DPI = 120
@@ -28,48 +30,78 @@ NOTE = (
 )
 LETTER = (
     "Chère Madeleine,",
-    "Merci pour ta lettre, arrivée jeudi avec la pluie. Ici, le jardin a trop bu : les tomates "
-    "dorment encore, mais les fèves montent déjà jusqu’à la fenêtre de la cuisine.",
-    "Samedi, nous avons réparé la vieille barque. Lucien a percé trois trous avant d’en boucher "
-    "un seul, et le chien s’est couché dans le pot de peinture bleue. Tu imagines la suite : des "
-    "empreintes jusqu’au grenier, et un canapé qui ne sera plus jamais beige.",
-    "Viens donc à la fin du mois, si les trains le veulent bien. La chambre du haut est prête, on "
-    "y entend la rivière quand le vent se tait. Apporte tes bottes et le livre que tu m’as promis ; "
-    "je m’occupe du reste.",
+    (
+        "Merci pour ta lettre, arrivée jeudi avec la pluie. Ici, le jardin a trop bu : les tomates "
+        "dorment encore, mais les fèves montent déjà jusqu’à la fenêtre de la cuisine."
+    ),
+    (
+        "Samedi, nous avons réparé la vieille barque. Lucien a percé trois trous avant d’en boucher "
+        "un seul, et le chien s’est couché dans le pot de peinture bleue. Tu imagines la suite : des "
+        "empreintes jusqu’au grenier, et un canapé qui ne sera plus jamais beige."
+    ),
+    (
+        "Viens donc à la fin du mois, si les trains le veulent bien. La chambre du haut est prête, on "
+        "y entend la rivière quand le vent se tait. Apporte tes bottes et le livre que tu m’as promis ; "
+        "je m’occupe du reste."
+    ),
     "Je t’embrasse bien fort,",
     "Hélène",
 )
 COLUMNS = (
-    "Quem tem uma varanda tem quase uma horta. Bastam três vasos fundos, terra leve e meia "
-    "dúzia de horas de sol para começar com alfaces, salsa e rabanetes.",
-    "A terra deve escoar bem. Misture duas partes de composto com uma de areia grossa e ponha no "
-    "fundo uma camada de cacos: as raízes não gostam de ter os pés molhados.",
-    "Regue de manhã cedo, pouco e muitas vezes. No verão, uma camada de palha guarda a água e "
-    "poupa trabalho; no outono, a mesma palha já é quase terra.",
-    "As alfaces colhem-se folha a folha, de fora para dentro, e voltam a crescer durante semanas. "
-    "Os rabanetes ficam prontos em trinta dias: é a melhor lição de paciência para crianças.",
-    "Se aparecerem pulgões, não corra para a loja. Um borrifador com água e um pouco de sabão "
-    "chega quase sempre, e as joaninhas tratam do resto.",
-    "No fim da estação, deixe uma planta florir. Dá sementes para o ano seguinte e alegra as "
-    "abelhas que passam pelo sexto andar sem saber porquê.",
+    (
+        "Quem tem uma varanda tem quase uma horta. Bastam três vasos fundos, terra leve e meia "
+        "dúzia de horas de sol para começar com alfaces, salsa e rabanetes."
+    ),
+    (
+        "A terra deve escoar bem. Misture duas partes de composto com uma de areia grossa e ponha no "
+        "fundo uma camada de cacos: as raízes não gostam de ter os pés molhados."
+    ),
+    (
+        "Regue de manhã cedo, pouco e muitas vezes. No verão, uma camada de palha guarda a água e "
+        "poupa trabalho; no outono, a mesma palha já é quase terra."
+    ),
+    (
+        "As alfaces colhem-se folha a folha, de fora para dentro, e voltam a crescer durante semanas. "
+        "Os rabanetes ficam prontos em trinta dias: é a melhor lição de paciência para crianças."
+    ),
+    (
+        "Se aparecerem pulgões, não corra para a loja. Um borrifador com água e um pouco de sabão "
+        "chega quase sempre, e as joaninhas tratam do resto."
+    ),
+    (
+        "No fim da estação, deixe uma planta florir. Dá sementes para o ano seguinte e alegra as "
+        "abelhas que passam pelo sexto andar sem saber porquê."
+    ),
 )
 SCAN = (
     "Как устроен старый маяк",
-    "Маяк на мысе построили из серого камня сто сорок лет назад. В нём пять этажей: на первом "
-    "хранили уголь и масло, на втором жил смотритель с семьёй, выше стояли часы с тяжёлой гирей.",
-    "Каждые шесть часов гирю поднимали наверх, и она медленно вращала линзу. Свет был виден за "
-    "двадцать две мили, а в туман звонил колокол: один удар каждые тридцать секунд.",
-    "Сегодня лампу зажигает автомат, но лестница из 187 ступеней осталась прежней. По субботам "
-    "наверх пускают гостей, и в ясный день оттуда видны оба берега залива.",
+    (
+        "Маяк на мысе построили из серого камня сто сорок лет назад. В нём пять этажей: на первом "
+        "хранили уголь и масло, на втором жил смотритель с семьёй, выше стояли часы с тяжёлой гирей."
+    ),
+    (
+        "Каждые шесть часов гирю поднимали наверх, и она медленно вращала линзу. Свет был виден за "
+        "двадцать две мили, а в туман звонил колокол: один удар каждые тридцать секунд."
+    ),
+    (
+        "Сегодня лампу зажигает автомат, но лестница из 187 ступеней осталась прежней. По субботам "
+        "наверх пускают гостей, и в ясный день оттуда видны оба берега залива."
+    ),
 )
 TALE = (
     "The lamp that would not sleep",
-    "In a village under a hill there was a street lamp that refused to go out. When the sun came "
-    "up it went on shining, a small yellow dot in the blue.",
-    "The mayor sent an engineer, who changed the bulb. The baker, who rose first, asked it kindly. "
-    "The children threw a blanket over it. The lamp shone through the wool, soft as honey.",
-    "At last an old woman sat down beneath it and read to it, one page every evening. On the last "
-    "page of the third book the lamp blinked, and was dark. It had only wanted to know the end.",
+    (
+        "In a village under a hill there was a street lamp that refused to go out. When the sun came "
+        "up it went on shining, a small yellow dot in the blue."
+    ),
+    (
+        "The mayor sent an engineer, who changed the bulb. The baker, who rose first, asked it kindly. "
+        "The children threw a blanket over it. The lamp shone through the wool, soft as honey."
+    ),
+    (
+        "At last an old woman sat down beneath it and read to it, one page every evening. On the last "
+        "page of the third book the lamp blinked, and was dark. It had only wanted to know the end."
+    ),
 )
 
 
@@ -203,96 +235,52 @@ def draw_tale() -> Image.Image:
 
 def make_booklet() -> bytes:
     """A PDF of three pages: two with text of their own, one that is only a picture."""
-    from pikepdf import Array, Dictionary, Name, Pdf, Stream
-
-    pdf = Pdf.new()
-    face = Dictionary(
-        Type=Name.Font,
-        Subtype=Name.Type1,
-        BaseFont=Name("/Times-Roman"),
-        Encoding=Name.WinAnsiEncoding,
-    )
     wide = font(13 * 72 / DPI, "DejaVuSerif")  # a little wider than Times: lines stay on the page
+    parts = []  # each page's contents
     for first, last in ((0, 2), (2, 4)):
         rows: list[tuple[int, str]] = []
         for paragraph in TALE[first:last]:
             size = 22 if paragraph == TALE[0] else 13
             rows += [(size, line) for line in wrap(paragraph, wide, 420)] + [(13, "")]
         text = "\n".join(f"/F {size} Tf ({line}) Tj T*" for size, line in rows)
-        page_ = pdf.add_blank_page(page_size=(595, 842))
-        page_.Contents = Stream(pdf, f"BT 24 TL 72 740 Td {text} ET".encode("cp1252"))
-        page_.Resources = Dictionary(Font=Dictionary(F=face))
+        parts.append(f"BT 24 TL 72 740 Td {text} ET".encode("cp1252"))
+    parts.append(b"q 595 0 0 842 0 0 cm /I Do Q")
     scan = draw_tale()
-    data = Stream(pdf, encode(scan, "JPEG", quality=60))
-    data.Type, data.Subtype, data.Filter = Name.XObject, Name.Image, Name.DCTDecode
-    data.Width, data.Height = scan.size
-    data.ColorSpace, data.BitsPerComponent = Name.DeviceGray, 8
-    page_ = pdf.add_blank_page(page_size=(595, 842))
-    page_.Contents = Stream(pdf, b"q 595 0 0 842 0 0 cm /I Do Q")
-    page_.Resources = Dictionary(XObject=Dictionary(I=data))
-    pdf.docinfo["/Title"] = "The lamp that would not sleep"
-    assert isinstance(page_.MediaBox, Array)
-    out = io.BytesIO()
-    pdf.save(out, deterministic_id=True)
-    return out.getvalue()
+    kids = " ".join(f"{5 + 2 * n} 0 R" for n in range(len(parts)))
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(parts)} >>".encode(),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Times-Roman /Encoding /WinAnsiEncoding >>",
+        stream(
+            encode(scan, "JPEG", quality=60),
+            f"/Type /XObject /Subtype /Image /Width {scan.width} /Height {scan.height} "
+            "/ColorSpace /DeviceGray /BitsPerComponent 8 /Filter /DCTDecode ",
+        ),
+    ]
+    for n, contents in enumerate(parts):
+        objects.append(
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Resources << /Font << /F 3 0 R >> "
+            f"/XObject << /I 4 0 R >> >> /Contents {6 + 2 * n} 0 R >>".encode()
+        )
+        objects.append(stream(contents))
+    return file_of(objects)
 
 
-# Pictures for the Vision tab --------------------------------------------------------------------
-
-COLOURS = {
-    "red": "#d1402f", "blue": "#2f62c9", "yellow": "#edbe2c", "green": "#2f9a54",
-    "orange": "#e8822c", "purple": "#7d4bb5", "black": "#26282c",
-}  # fmt: skip
+def stream(data: bytes, about: str = "") -> bytes:
+    return f"<< {about}/Length {len(data)} >>\nstream\n".encode() + data + b"\nendstream"
 
 
-def scene(colour: str = "#f4f1ea") -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    picture = Image.new("RGB", (1280, 960), colour)
-    return picture, ImageDraw.Draw(picture)
-
-
-def draw_shapes() -> Image.Image:
-    """Three shapes that do not touch."""
-    picture, draw = scene()
-    draw.ellipse((110, 130, 470, 490), fill=COLOURS["red"])
-    draw.rectangle((740, 180, 1080, 520), fill=COLOURS["blue"])
-    draw.polygon(((560, 560), (800, 890), (320, 890)), fill=COLOURS["green"])
-    return picture
-
-
-def draw_balls() -> Image.Image:
-    """Six balls, to be counted."""
-    picture, draw = scene("#eef3f6")
-    spots = (("yellow", 220, 250), ("yellow", 520, 330), ("blue", 850, 240),
-             ("yellow", 330, 650), ("blue", 690, 680), ("red", 1050, 620))  # fmt: skip
-    for colour, x, y in spots:
-        draw.ellipse((x - 110, y - 110, x + 110, y + 110), fill=COLOURS[colour])
-    return picture
-
-
-def draw_sign() -> Image.Image:
-    """A shop's sign with words to be read."""
-    picture, draw = scene("#c9d8d2")
-    draw.rectangle((140, 120, 1140, 840), fill="#23403a", outline="#16302b", width=14)
-    for text, y, size in (("OPEN", 190, 110), ("Tuesday to Saturday", 430, 50),
-                          ("9:30 – 18:00", 540, 60), ("Dogs welcome", 690, 42)):  # fmt: skip
-        face = font(size * 72 / DPI, "DejaVuSans-Bold")
-        draw.text((640, y), text, font=face, fill="#f6f1de", anchor="ma")
-    return picture
-
-
-def draw_house() -> Image.Image:
-    """A house, a tree and the sun, in flat colours."""
-    picture, draw = scene("#bfe0f2")
-    draw.rectangle((0, 700, 1280, 960), fill="#7fb66a")
-    draw.ellipse((970, 80, 1170, 280), fill=COLOURS["yellow"])
-    draw.rectangle((250, 430, 700, 780), fill="#e9d9bd")
-    draw.polygon(((200, 430), (750, 430), (475, 210)), fill=COLOURS["red"])
-    draw.rectangle((430, 580, 530, 780), fill="#7a4a2b")
-    for x in (300, 570):
-        draw.rectangle((x, 500, x + 90, 580), fill="#9ed0ee", outline="#5b4630", width=8)
-    draw.rectangle((930, 560, 980, 790), fill="#7a4a2b")
-    draw.ellipse((810, 340, 1100, 620), fill=COLOURS["green"])
-    return picture
+def file_of(objects: Sequence[bytes]) -> bytes:
+    """A PDF file of these objects, numbered from 1; the first is its catalog."""
+    out, places = bytearray(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"), []
+    for number, body in enumerate(objects, 1):
+        places.append(len(out))
+        out += f"{number} 0 obj\n".encode() + body + b"\nendobj\n"
+    start, count = len(out), len(objects) + 1
+    out += f"xref\n0 {count}\n0000000000 65535 f \n".encode()
+    out += b"".join(f"{place:010} 00000 n \n".encode() for place in places)
+    out += f"trailer\n<< /Size {count} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n".encode()
+    return bytes(out)
 
 
 def encode(picture: Image.Image, format: str, **options: object) -> bytes:
@@ -318,7 +306,7 @@ def main() -> None:
     for name, picture in drawn.items():
         stem, _, kind = name.partition(".")
         if kind == "png":
-            (FOLDER / name).write_bytes(flat_png(picture, 16))
+            (FOLDER / name).write_bytes(flat_png(picture, 48))
         elif kind == "jpg":
             (FOLDER / name).write_bytes(encode(picture, "JPEG", quality=62))
         else:

@@ -16,7 +16,7 @@ from starter.vision_words import Words, load_words
 # Columns and rows that "left", "top" and so on mean when asked about; corners and centre mean one cell.
 WIDE = {1: (0, 1, 2), 3: (0, 3, 6), 5: (2, 5, 8), 7: (6, 7, 8)}
 WEIGHTS = {
-    "describe": 26,
+    "describe": 32,
     "count_all": 8,
     "count_some": 10,
     "colour_of": 9,
@@ -33,7 +33,7 @@ WEIGHTS = {
     "picture": 2,
     "colours": 4,
     "kinds": 4,
-    "beyond": 6,
+    "beyond": 4,
     "greet": 1,
     "thanks": 1,
     "bye": 0.5,
@@ -41,6 +41,7 @@ WEIGHTS = {
 }
 PLAIN_WEIGHTS = WEIGHTS | {"picture": 12, "its_colour": 8, "describe": 30}
 TALK = ("greet", "thanks", "bye")
+FIXED = ("unknown", "unseen", "no_picture", "identity", "greet")
 ABOUT_ITSELF = (*TALK, "identity", "beyond")
 Asked = tuple[dict[str, str], str]  # the values of a question's placeholders, and its answer
 
@@ -125,7 +126,10 @@ class Guide:
         return self.words.name("the", shape.kind, shape.colour)
 
     def _values(self, topic: Topic) -> dict[str, str]:
-        names = {form: self.words.name(form, topic.noun, topic.colour) for form in ("the", "of", "some", "a")}
+        names = {
+            form: self.words.name(form, topic.noun, topic.colour)
+            for form in ("the", "of", "some", "a")
+        }
         return names | {"end": self.words.end_of(topic.noun)}
 
     def _none(self, topic: Topic) -> str:
@@ -175,7 +179,9 @@ class Guide:
         topic = self._topic(scene, False, True)
         colour = self.words.colour_as(topic.colour, "shape")
         values = self._values(topic) | {"colour": colour}
-        values |= {f"colour.{key}": self.words.colour[topic.colour].get(key, colour) for key in "mn"}
+        values |= {
+            f"colour.{key}": self.words.colour[topic.colour].get(key, colour) for key in "mn"
+        }
         found = topic.of(scene)
         if len(found) != 1:
             return values, self._several(topic, found) if found else self._none(topic)
@@ -199,7 +205,9 @@ class Guide:
         kind, colour = self.rng.choice([(True, False), (False, True), (True, True), (True, True)])
         topic = self._topic(scene, kind, colour, absent=0.5)
         values = self._values(topic)
-        return values, self.words.say("yes" if topic.of(scene) else "no", a=values["a"], some=values["some"])
+        return values, self.words.say(
+            "yes" if topic.of(scene) else "no", a=values["a"], some=values["some"]
+        )
 
     def _extreme(self, scene: Scene, big: bool) -> str:
         if not scene.shapes:
@@ -229,7 +237,10 @@ class Guide:
         if len(single) < 2:
             raise LookupError("nothing to compare")
         pair = self.rng.sample(single, 2)
-        values = {key: self.words.name("the", shape.kind) for key, shape in zip(("one", "two"), pair, strict=True)}
+        values = {
+            key: self.words.name("the", shape.kind)
+            for key, shape in zip(("one", "two"), pair, strict=True)
+        }
         if pair[0].big == pair[1].big:
             return values, self.words.answer["equal"]
         winner = pair[0] if pair[0].big else pair[1]
@@ -261,7 +272,9 @@ class Guide:
             return self._coloured(words.answer["plain"], scene.ground)
         named = [f"{self._one(shape, True)} {words.said[shape.cell]}" for shape in scene.shapes]
         listed = words.series(named)
-        text = self._coloured(words.answer["scene"], scene.ground).replace("{a}", f"a {words.colour_as(scene.ground)}")
+        text = self._coloured(words.answer["scene"], scene.ground).replace(
+            "{a}", f"a {words.colour_as(scene.ground)}"
+        )
         return words.join_sounds(text.replace("{List}", listed[0].upper() + listed[1:]))
 
     def _colours(self, scene: Scene) -> str:
@@ -277,7 +290,9 @@ class Guide:
         return self.words.answer["kinds"].replace("{list}", ", ".join(names))
 
 
-def write_turn(scene: Scene | None, code: str, rng: random.Random, held: bool = False, intent: str = "") -> Turn:
+def write_turn(
+    scene: Scene | None, code: str, rng: random.Random, held: bool = False, intent: str = ""
+) -> Turn:
     """A question in the language and its answer; without a scene, the answer asks for a picture.
 
     Raises:
@@ -285,7 +300,7 @@ def write_turn(scene: Scene | None, code: str, rng: random.Random, held: bool = 
     """
     words = load_words(code)
     weights = PLAIN_WEIGHTS if scene and scene.known and not scene.shapes else WEIGHTS
-    intent = intent or rng.choices(list(weights), weights.values())[0]
+    intent = intent or rng.choices(list(weights), list(weights.values()))[0]
     if intent == "compare" and not (scene and scene.known):
         raise LookupError("nothing to compare")
     guide = Guide(scene or Scene((), "white"), words, rng)
@@ -303,7 +318,9 @@ def _phrase(intent: str, words: Words, rng: random.Random, held: bool) -> str:
     if intent in TALK:
         phrases = chat[f"talk.{intent}"]
     elif intent == "beyond" and rng.random() < 0.6:
-        names = [name for name in chat if name.startswith("unknown.") and _is_closed(chat[name].train)]
+        names = [
+            name for name in chat if name.startswith("unknown.") and _is_closed(chat[name].train)
+        ]
         phrases = chat[rng.choice(names)]
     else:
         phrases = words.ask[intent]
@@ -327,7 +344,9 @@ def _fill(text: str, values: dict[str, str], words: Words, rng: random.Random) -
     return text if lower else text[:1].upper() + text[1:]
 
 
-def write_turns(scene: Scene | None, count: int, rng: random.Random, held: bool = False) -> tuple[Turn, ...]:
+def write_turns(
+    scene: Scene | None, count: int, rng: random.Random, held: bool = False
+) -> tuple[Turn, ...]:
     """So many turns about one picture, mostly in one language."""
     code = rng.choice(LANGUAGES)
     turns: list[Turn] = []

@@ -16,7 +16,9 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from starter.chat_data import is_held
 
 KINDS = ("circle", "square", "rectangle", "triangle", "star", "heart", "cross", "diamond")
-PLACES = tuple(f"{row} {side}" for row in ("top", "middle", "bottom") for side in "left centre right".split())
+PLACES = tuple(
+    f"{row} {side}" for row in ("top", "middle", "bottom") for side in ["left", "centre", "right"]
+)
 CENTRE = 4
 
 Range = tuple[float, float]
@@ -44,7 +46,7 @@ GROUNDS: dict[str, tuple[tuple[Range, Range, Range], ...]] = {
 }
 COLOURS = tuple(SHADES)
 # (rows, columns) of picture tokens that the usual sizes of pictures lead to, and how often each is drawn.
-GRIDS = {(7, 7): 42, (6, 8): 20, (8, 6): 8, (5, 8): 13, (8, 5): 4, (5, 9): 10, (9, 5): 3}
+GRIDS = {(7, 7): 40, (6, 6): 3, (6, 8): 20, (8, 6): 8, (5, 8): 13, (8, 5): 4, (5, 9): 10, (9, 5): 3}
 TOKEN = 16  # pixels on each side of what becomes one picture token
 HOW_MANY = {0: 5, 1: 27, 2: 24, 3: 19, 4: 14, 5: 11}
 LEAST_CONTRAST = 75.0
@@ -79,11 +81,11 @@ class Spot:
     half_height: float
 
 
-def write_scene(rng: random.Random, held: bool = False, unknown: float = 0.07) -> Scene:
+def write_scene(rng: random.Random, held: bool = False, unknown: float = 0.05) -> Scene:
     """A scene; with `held` at least one of its shapes is one that training never shows there."""
     if rng.random() < unknown:
         return Scene((), "", known=False)
-    count = rng.choices(list(HOW_MANY), HOW_MANY.values())[0]
+    count = rng.choices(list(HOW_MANY), list(HOW_MANY.values()))[0]
     ground = rng.choice(COLOURS) if rng.random() < 0.4 or count == 0 else "white"
     if rng.random() < 0.05:
         ground = "black"
@@ -97,9 +99,7 @@ def write_scene(rng: random.Random, held: bool = False, unknown: float = 0.07) -
             return Scene(shapes, ground)
 
 
-def _write_shapes(
-    rng: random.Random, cells: list[int], colours: list[str]
-) -> tuple[Shape, ...]:
+def _write_shapes(rng: random.Random, cells: list[int], colours: list[str]) -> tuple[Shape, ...]:
     """Kinds and colours come back now and then, so that there is something to count."""
     kinds = rng.sample(KINDS, 2) if rng.random() < 0.35 else KINDS
     few = rng.sample(colours, 2) if rng.random() < 0.35 else colours
@@ -171,7 +171,10 @@ def _star(rng: random.Random) -> list[Point]:
 
 def _heart(_: random.Random) -> list[Point]:
     turns = [2 * math.pi * i / 40 for i in range(40)]
-    tall = [13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t) for t in turns]
+    tall = [
+        13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
+        for t in turns
+    ]
     return [(math.sin(t) ** 3, -y / 16) for t, y in zip(turns, tall, strict=True)]
 
 
@@ -202,7 +205,9 @@ _CORNERS = {
 }
 
 
-def _place(scene: Scene, width: int, height: int, rng: random.Random) -> list[tuple[float, float, float]]:
+def _place(
+    scene: Scene, width: int, height: int, rng: random.Random
+) -> list[tuple[float, float, float]]:
     """Centre and radius of each shape in pixels; a lone one in the centre may fill the picture."""
     side = min(width, height)
     if len(scene.shapes) == 1 and scene.shapes[0].cell == CENTRE and scene.shapes[0].big:
@@ -223,7 +228,9 @@ def _place(scene: Scene, width: int, height: int, rng: random.Random) -> list[tu
     return placed
 
 
-def _settle(shape: Shape, width: int, height: int, rng: random.Random) -> tuple[float, float, float]:
+def _settle(
+    shape: Shape, width: int, height: int, rng: random.Random
+) -> tuple[float, float, float]:
     third = min(width, height) / 3
     radius = third * (rng.uniform(0.41, 0.5) if shape.big else rng.uniform(0.21, 0.28))
     shift = 0.05 if shape.big else 0.085
@@ -232,7 +239,14 @@ def _settle(shape: Shape, width: int, height: int, rng: random.Random) -> tuple[
     return min(max(x, radius), width - radius), min(max(y, radius), height - radius), radius
 
 
-def _paint(draw: ImageDraw.ImageDraw, points: list[Point], paint: Paint, radius: float, rng: random.Random, big: bool) -> None:
+def _paint(
+    draw: ImageDraw.ImageDraw,
+    points: list[Point],
+    paint: Paint,
+    radius: float,
+    rng: random.Random,
+    big: bool,
+) -> None:
     """Filled; now and then only its contour, or filled with a thin dark edge."""
     style = rng.random()
     if big and style < 0.12:
@@ -242,11 +256,17 @@ def _paint(draw: ImageDraw.ImageDraw, points: list[Point], paint: Paint, radius:
     draw.polygon(points, fill=paint)
     if style > 0.87:
         edge = (0, 0, 0) if sum(paint) > 150 else paint
-        draw.line([*points, *points[:2]], fill=edge, width=max(1, round(radius * 0.07)), joint="curve")
+        draw.line(
+            [*points, *points[:2]], fill=edge, width=max(1, round(radius * 0.07)), joint="curve"
+        )
 
 
-def _contrast(a: Paint, b: Paint) -> float:
-    return math.dist(a, b)
+def _pick_paint(colour: str, ground: Paint, rng: random.Random) -> Paint:
+    """A shade that stands out against the ground; the one that does so most where none does enough."""
+    paints = [pick_shade(SHADES[colour], rng)]
+    while math.dist(paints[-1], ground) < LEAST_CONTRAST and len(paints) < 12:
+        paints.append(pick_shade(SHADES[colour], rng))
+    return max(paints[-1:] if len(paints) < 12 else paints, key=lambda p: math.dist(p, ground))
 
 
 def draw_scene(
@@ -263,9 +283,7 @@ def draw_scene(
     draw = ImageDraw.Draw(picture)
     spots = []
     for shape, (x, y, radius) in zip(scene.shapes, _place(scene, width, height, rng), strict=True):
-        paint = pick_shade(SHADES[shape.colour], rng)
-        while _contrast(paint, ground) < LEAST_CONTRAST:
-            paint = pick_shade(SHADES[shape.colour], rng)
+        paint = _pick_paint(shape.colour, ground, rng)
         outline = _outline(shape.kind, rng)
         radius_used = radius * rng.uniform(0.97, 1.0)
         points = [(x + px * radius_used, y + py * radius_used) for px, py in outline]
@@ -302,12 +320,15 @@ def draw_unknown(width: int, height: int, rng: random.Random) -> Image.Image:
     if draw < 0.25:
         return _draw_text(width, height, rng)
     noise = np.random.default_rng(rng.getrandbits(32))
-    total = np.zeros((height, width, 3), np.float32)
+    total: np.ndarray = np.zeros((height, width, 3), np.float32)
     strength = 1.0
     for cells in (2, 4, 8, 16, 40):
-        coarse = noise.uniform(-1, 1, (cells, cells, 3 if rng.random() < 0.5 else 1)).repeat(1, axis=2)
+        coarse = noise.uniform(-1, 1, (cells, cells, 3 if rng.random() < 0.5 else 1))
         coarse = np.broadcast_to(coarse, (cells, cells, 3)).astype(np.float32)
-        layers = [Image.fromarray(coarse[..., i]).resize((width, height), Image.Resampling.BICUBIC) for i in range(3)]
+        layers = [
+            Image.fromarray(coarse[..., i]).resize((width, height), Image.Resampling.BICUBIC)
+            for i in range(3)
+        ]
         total += strength * np.stack([np.asarray(layer) for layer in layers], axis=2)
         strength *= rng.uniform(0.45, 0.8)
     base = np.array([rng.uniform(40, 210) for _ in range(3)], np.float32)
@@ -332,14 +353,23 @@ def _clutter(draw: ImageDraw.ImageDraw, width: int, height: int, rng: random.Ran
 
 
 def _draw_text(width: int, height: int, rng: random.Random) -> Image.Image:
-    paper, ink = rng.choice([((255, 255, 255), (0, 0, 0)), ((250, 245, 230), (40, 40, 60)), ((20, 20, 30), (230, 230, 230))])
+    paper, ink = rng.choice(
+        [
+            ((255, 255, 255), (0, 0, 0)),
+            ((250, 245, 230), (40, 40, 60)),
+            ((20, 20, 30), (230, 230, 230)),
+        ]
+    )
     picture = Image.new("RGB", (width, height), paper)
     draw = ImageDraw.Draw(picture)
     size = rng.uniform(0.04, 0.12) * height
     font = ImageFont.load_default(max(6, size))
     y = rng.uniform(0, 0.1) * height
     while y < height * rng.uniform(0.5, 1.0):
-        words = ["".join(rng.choice("abcdefghijklmnoprstuvw") for _ in range(rng.randint(2, 9))) for _ in range(rng.randint(2, 9))]
+        words = [
+            "".join(rng.choice("abcdefghijklmnoprstuvw") for _ in range(rng.randint(2, 9)))
+            for _ in range(rng.randint(2, 9))
+        ]
         draw.text((rng.uniform(0.02, 0.1) * width, y), " ".join(words), fill=ink, font=font)
         y += size * rng.uniform(1.2, 1.8)
     return spoil(picture, rng)

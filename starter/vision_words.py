@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from starter.chat_grammar import DATA, Phrases, split
+from starter.chat_grammar import DATA, Phrases, expand, split
 
 _SLOT = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
 _ENDS = {"m": "", "f": "а", "n": "о"}
@@ -37,7 +37,9 @@ class Words:
     answer: Forms
     ask: dict[str, Phrases]
 
-    def name(self, form: str, kind: str = "shape", colour: str = "", big: bool | None = None) -> str:
+    def name(
+        self, form: str, kind: str = "shape", colour: str = "", big: bool | None = None
+    ) -> str:
         """The noun phrase in the form asked for ("a", "the", "of", "some"); parts not given are left out."""
         noun = self.noun[kind]
         size = {} if big is None else self.size["big" if big else "small"]
@@ -61,7 +63,9 @@ class Words:
         """So many of them: "3 red circles"."""
         one = n == 1
         few = 2 <= n <= 4
-        return self.name("one" if one else "few" if few else "many", kind, colour).replace("{n}", str(n))
+        return self.name("one" if one else "few" if few else "many", kind, colour).replace(
+            "{n}", str(n)
+        )
 
     def colour_as(self, colour: str, kind: str = "", key: str = "") -> str:
         """The colour alone, as it is said of a kind; without one, as the word is listed."""
@@ -96,6 +100,14 @@ def inflect(forms: Forms, key: str, gender: str) -> str:
     return ""
 
 
+def unfold(phrasing: str) -> str:
+    """The phrasing with choices inside of choices taken apart: one group of all its texts."""
+    texts = list(expand(phrasing))
+    while any("|" in text for text in texts):
+        texts = [longer for text in texts for longer in expand(text)]
+    return f"({'|'.join(dict.fromkeys(texts))})" if len(texts) > 1 else phrasing
+
+
 def _adjective(given: str | Forms, endings: dict[str, Forms]) -> Forms:
     if not isinstance(given, str):
         return given
@@ -121,5 +133,5 @@ def load_words(code: str) -> Words:
         asked=tuple(tuple(listed) for listed in raw["place"]["asked"]),
         spelled=raw["spelled"],
         answer=raw["answer"],
-        ask={intent: split(listed) for intent, listed in raw["ask"].items()},
+        ask={intent: split(map(unfold, listed)) for intent, listed in raw["ask"].items()},
     )

@@ -12,8 +12,10 @@ from engine import Caller, ChatRequest, Engine, Event, Message, Request, Setting
 from engine.callers import Priority
 from tests import echo
 from tests.browsing import browser, opens  # noqa: F401
+from tests.eyes import seeing  # noqa: F401
 from tests.fetching import fetching, hub  # noqa: F401
 from tests.serving import served, server  # noqa: F401
+from tests.stores import redis_url  # noqa: F401
 from tests.turning import chat, chats, database, model, turns  # noqa: F401
 
 

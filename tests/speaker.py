@@ -7,7 +7,7 @@ where they are asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.events import Done, Reasoning, Text, TokenLogprob, ToolCall, Vector
@@ -23,7 +23,8 @@ def spec(name: str = "starter-chat", does: str = "chat", path: Path | str = STAR
     return ModelSpec(id=name, does=frozenset({does}), family="speaker", path=str(path), memory=100)  # type: ignore[arg-type]
 
 
-SPECS = (spec(), spec("vectors", "embed"))
+EYES = replace(spec("eyes"), accepts=frozenset({"image"}))
+SPECS = (spec(), spec("vectors", "embed"), EYES)
 
 
 @dataclass

@@ -52,9 +52,9 @@ FAMILY = (
     *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
-OPEN = ("engine", *(f"engine.{name}" for name in (*LEAVES, "registry", "access")))
+OPEN = ("engine", *(f"engine.{name}" for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports")))
 # What the dialects share; none of them is built on another.
-PLUMBING = ("routers.wire", "routers.bodies", "routers.refusals")
+PLUMBING = tuple(f"routers.{name}" for name in ("wire", "bodies", "refusals", "runs", "readings"))
 
 RULES = (
     *(Rule(f"engine.{leaf}", (), PLAIN) for leaf in LEAVES),
@@ -67,6 +67,7 @@ RULES = (
     Rule("engine.families"),
     Rule("engine", ("engine.*",)),
     Rule("engine.*", ("engine.*",)),
+    Rule("routers.ocr_*", (*PLUMBING, "routers.ocr_*", *OPEN), HTTP),
     Rule("routers.openai_*", (*PLUMBING, "routers.openai_*", *OPEN), HTTP),
     Rule("routers.*", (*PLUMBING, "{self}_*", *OPEN), HTTP),
     Rule("routers"),
@@ -238,7 +239,7 @@ def requirements(name: str) -> dict[str, str]:
     return pins
 
 
-PACKAGE_OF = {"pynvml": "nvidia-ml-py", "multipart": "python-multipart"}
+PACKAGE_OF = {"pynvml": "nvidia-ml-py", "multipart": "python-multipart", "cv2": "opencv-python-headless"}
 # Installed for others' sake: these are read by the packages above, not imported by us.
 BY_NAME = {
     "bitsandbytes": "transformers quantises to 4 bits with it",
@@ -246,6 +247,7 @@ BY_NAME = {
     "huggingface-hub": "transformers fetches through it, and it brings `hf download`",
     "safetensors": "transformers reads weights with it",
     "jinja2": "transformers renders chat templates with it",
+    "timm": "published DETR models name their backbone in it, and transformers builds it from there",
     "python-multipart": "FastAPI reads forms with it",
     "torchaudio": "must match torch's version",
     "torchvision": "must match torch's version",

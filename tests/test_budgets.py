@@ -30,7 +30,12 @@ BROAD_EXCEPTS = {
     "engine/fetching.py": (2, "a hub client's errors are many; each becomes a named end"),
     "engine/residency.py": (3, "loading and closing run any family's code; memory must come back"),
     "engine/database.py": (1, "what a write raises belongs to its future; the writer must live on"),
-    "engine/families/_loading.py": (2, "tokenizers and models of any architecture are built here"),
+    "engine/pictures.py": (1, "a decoder raises anything over a broken file; it becomes BadFormat"),
+    "engine/families/_loading.py": (
+        3,
+        "tokenizers, processors and models of any architecture are built here",
+    ),
+    "engine/families/_looking.py": (1, "processors of any age and format are built here"),
     "engine/families/hf_embed.py": (
         1,
         "one text may break the model and must not break the others' requests",
@@ -39,6 +44,7 @@ BROAD_EXCEPTS = {
         2,
         "one prompt may break the model and must not break the others",
     ),
+    "engine/families/ocr.py": (1, "one page may break a library and must not break the others"),
 }
 
 

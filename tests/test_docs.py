@@ -106,7 +106,14 @@ def test_packages_say_what_their_absence_costs():
     assert [p for p in packages if f"        {p}) echo" not in script] == []
 
 
-@pytest.mark.parametrize("file", ["scripts/install.sh", ".ci/run", "examples/openai_chat.sh"])
+SHELL = [
+    "scripts/install.sh",
+    ".ci/run",
+    *(f"examples/{f.name}" for f in ROOT.glob("examples/*.sh")),
+]
+
+
+@pytest.mark.parametrize("file", SHELL)
 def test_shell_is_well_formed(file: str):
     done = subprocess.run(["bash", "-n", ROOT / file], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

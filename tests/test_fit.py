@@ -72,6 +72,22 @@ def test_the_cache_is_told_by_the_config(tmp_path, config, token):
     assert anatomy is not None and anatomy.token == token
 
 
+@pytest.mark.parametrize(
+    ("tower", "patches", "wide"),
+    [
+        ({"hidden_size": 32, "intermediate_size": 64, "patch_size": 16}, 3906, 2 * 64 + 6 * 32),
+        ({"embed_dim": 32, "hidden_size": 999, "patch_size": 14}, 5102, 2 * 128 + 6 * 32),
+        (None, 0, 0),
+    ],
+)
+def test_what_a_picture_takes_is_planned_for(tmp_path, tower, patches, wide):
+    anatomy = anatomy_of(make_folder(tmp_path / "m", vision_config=tower))
+    assert anatomy is not None and anatomy.sight == patches * wide
+    plain = anatomy_of(make_folder(tmp_path / "n"))
+    more = anatomy.need(Form("bfloat16"), Shape(8)) - plain.need(Form("bfloat16"), Shape(8))
+    assert more == 2 * patches * wide
+
+
 def test_a_changed_folder_is_read_anew(tmp_path):
     assert anatomy_of(make_folder(tmp_path / "m")).context == 2048
     assert anatomy_of(make_folder(tmp_path / "m", max_position_embeddings=10_000)).context == 10_000

@@ -160,6 +160,29 @@ def test_rows(config: dict[str, object], embedder: bool, family: str, context: i
 
 
 @pytest.mark.parametrize(
+    ("name", "sees"),
+    [
+        ("Qwen2VLForConditionalGeneration", True),
+        ("Qwen2_5_VLForConditionalGeneration", True),
+        ("Qwen3VLForConditionalGeneration", True),
+        ("Qwen3VLMoeForConditionalGeneration", True),
+        ("Idefics3ForConditionalGeneration", True),
+        ("SmolVLMForConditionalGeneration", True),
+        ("LlavaForConditionalGeneration", True),
+        ("LlavaNextForConditionalGeneration", True),
+        ("LlavaOnevisionForConditionalGeneration", True),
+        ("Gemma3ForConditionalGeneration", True),
+        ("DotsOCRForCausalLM", True),
+        ("Gemma3ForCausalLM", False),
+    ],
+)
+def test_chats_that_see_say_so(name: str, sees: bool):
+    spec = hub.describe("org/one", "org/one", "", {"architectures": [name]}, families=FAMILIES)
+    assert (spec.family, spec.does) == ("hf_chat", {"chat"})
+    assert spec.accepts == ({"image"} if sees else frozenset())
+
+
+@pytest.mark.parametrize(
     "config", [{}, {"architectures": ["T5Stack"]}, {"architectures": "x"}, {"architectures": [1]}]
 )
 def test_a_class_that_is_not_run_names_those_that_are(config: dict[str, object]):

@@ -74,6 +74,7 @@ def test_list(client: ollama.Client):
     assert set(found) == {
         "starter-chat:latest",
         "vectors:latest",
+        "eyes:latest",
         "echo:latest",
         "echo-batch:latest",
     }
@@ -91,6 +92,7 @@ def test_show(client: ollama.Client):
     assert card.modelinfo["llama.context_length"] == 1024
     assert card.template and "<|im_start|>" in card.template
     assert client.show("vectors").capabilities == ["embedding"]
+    assert client.show("eyes").capabilities == ["completion", "vision"]
     assert str(speaker.ROOT) not in json.dumps(card.model_dump(mode="json"))
 
 
@@ -265,11 +267,14 @@ def test_thinking_comes_apart(client: ollama.Client, heard: Callable[[], Any]):
 
 
 def test_images_reach_the_model(client: ollama.Client, heard: Callable[[], Any]):
-    client.chat("starter-chat", user("what", images=[PNG]))
-    assert [part.kind for part in heard().messages[0].parts] == ["text", "image"]
-    assert heard().messages[0].parts[1].data == PNG
-    client.generate("starter-chat", "what", images=[base64.b64encode(PNG).decode()])
-    assert heard().messages[0].parts[1].data == PNG
+    client.chat("eyes", user("what", images=[PNG]))
+    assert [part.kind for part in heard().messages[0].parts] == ["image", "text"]
+    assert heard().messages[0].parts[0].data == PNG
+    client.generate("eyes", "what", images=[base64.b64encode(PNG).decode()])
+    assert heard().messages[0].parts[0].data == PNG
+    with pytest.raises(ollama.ResponseError, match="does not accept pictures") as refused:
+        client.chat("starter-chat", user("what", images=[PNG]))
+    assert refused.value.status_code == 400
 
 
 def test_log_probabilities(client: ollama.Client):
@@ -370,7 +375,8 @@ def test_only_ollamas_own_paths_speak_its_words(served_models: Served):
     url = served_models.url
     for path in ("/api/v1/ai/nothing", "/api/v1/admin/nothing", "/v1/nothing"):
         assert httpx.get(url + path).json().keys() == {"detail", "error"}
-    assert httpx.get(f"{url}/api/v1/ai/models").json() == ["starter-chat", "echo", "echo-batch"]
+    listed = httpx.get(f"{url}/api/v1/ai/models").json()
+    assert listed == ["starter-chat", "eyes", "echo", "echo-batch"]
     assert httpx.get(f"{url}/api/generate").json().keys() == {"error"}
 
 

@@ -47,7 +47,7 @@ def test_a_seed_repeats_an_answer(client: ollama.Client):
 
 
 def test_pictures_are_refused(client: ollama.Client):
-    with pytest.raises(ollama.ResponseError, match="reads text only") as caught:
+    with pytest.raises(ollama.ResponseError, match="does not accept pictures") as caught:
         client.chat("starter-chat", [{**HELLO[0], "images": [b"\x89PNG\r\n\x1a\n"]}])
     assert caught.value.status_code == 400
 

@@ -14,7 +14,8 @@ from engine.events import Done, Reasoning, Result, Text, ToolCall, Usage
 from routers import wire
 from routers.openai_bodies import ChatBody, parse
 from routers.openai_chat import CHAT, reply, stream
-from routers.openai_parts import choices, total
+from routers.openai_parts import total
+from routers.runs import merge
 from tests.serving import Served
 from tests.test_wire import speak
 
@@ -268,7 +269,7 @@ async def test_tools_and_thoughts():
         Reasoning("hm"), ToolCall("c1", "f", '{"a":1}'), ToolCall("c2", "g", "{}"),
         Done("tool_calls", Usage(3, 4)),
     )  # fmt: skip
-    frames = b"".join([f async for f in stream(choices([speak(*events)]), meta())])
+    frames = b"".join([f async for f in stream(merge([speak(*events)]), meta())])
     assert b'"delta":{"reasoning_content":"hm"}' in frames
     assert b'"tool_calls":[{"index":1,"id":"c2","type":"function","function":{"name":"g"' in frames
     assert b'"finish_reason":"tool_calls"' in frames and frames.endswith(wire.DONE)
@@ -295,7 +296,7 @@ async def test_one_failing_choice_ends_them_all():
 
     failing = speak(Text("y"), InferenceFailed("It broke."), pause=0.01)
     with pytest.raises(InferenceFailed):
-        await CHAT.fold(choices([endless(), failing]))
+        await CHAT.fold(merge([endless(), failing]))
     assert closed == [True]
 
 

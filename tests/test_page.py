@@ -88,6 +88,7 @@ def check_no_file_is_read(served: Served, tmp_path: Path, canary: http.server.HT
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # thousands of calls
 def test_no_event_of_our_page_reads_a_file(
     served: Serve, tmp_path: Path, canary: http.server.HTTPServer
 ):

@@ -33,6 +33,12 @@ def name_of(spec: ModelSpec) -> str:
     return spec.title or spec.id
 
 
+def title_of(engine: Engine, model: str) -> str:
+    """A model's name for people; the id where the catalog no longer has it."""
+    spec = next((s for s in engine.models() if s.id == model), None)
+    return name_of(spec) if spec else model
+
+
 def choices(specs: list[ModelSpec], loaded: set[str], language: str) -> list[tuple[str, str]]:
     """The model picker's rows: "Atelier starter · starter · loaded"."""
     rows = []

@@ -6,12 +6,9 @@ The page's script tells what was pressed; answers are painted by `ui/cards.py`, 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from hashlib import blake2s
 from typing import Any
 
 import gradio as gr
@@ -22,12 +19,9 @@ from ui.cards import plan_line, shelf
 from ui.header import name_of
 from ui.monitor import monitor
 from ui.painting import Updates
-from ui.parts import explain, reader, session_of, warn
+from ui.parts import Seen, explain, reader, session_of, told_by, warn
 from ui.stock import Stock
 from ui.words import say
-
-LIMIT = 8000  # characters of what a page tells
-AGAIN = 15.0  # seconds after which a page gets everything anew, should an update have been lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +36,6 @@ class Places:
     @property
     def all(self) -> list[Any]:
         return [self.cards, self.live, self.sheet, self.outcome]
-
-
-@dataclass(slots=True)
-class Seen:
-    """What each page was sent last, so that nothing is sent twice."""
-
-    limit: int = 10_000
-    _pages: OrderedDict[str, tuple[float, bytes, bytes]] = field(default_factory=OrderedDict)
-
-    def news(self, page: str, texts: tuple[str, str], everything: bool) -> tuple[bool, bool]:
-        """Which of the two texts the page has to be sent."""
-        marks = tuple(blake2s(text.encode(), digest_size=8).digest() for text in texts)
-        now = time.monotonic()
-        sent, *before = self._pages.get(page, (-AGAIN, b"", b""))
-        everything = everything or now - sent > AGAIN
-        self._pages[page] = (now if everything else sent, marks[0], marks[1])
-        self._pages.move_to_end(page)
-        while len(self._pages) > self.limit:
-            self._pages.popitem(last=False)
-        return everything or marks[0] != before[0], everything or marks[1] != before[1]
 
 
 @dataclass(slots=True)
@@ -100,7 +74,7 @@ class Keeping:
         yield {
             self.w.outcome: gr.skip()
         }  # a generator that yields nothing would empty every output
-        given = _parse(told)
+        given = told_by(told)
         step = self._steps().get(given.get("act", ""))
         if step is None:
             return
@@ -374,15 +348,3 @@ def check_own(engine: Engine, job: str, request: gr.Request) -> Ticket:
 def _admins_only(request: gr.Request) -> None:
     if not is_admin(request):
         raise Forbidden(say("models.admins_only", reader(request)))
-
-
-def _parse(told: str) -> dict[str, str]:
-    """What a page told, as strings; empty where it is something else."""
-    text = told.rpartition("#")[0]
-    try:
-        given = json.loads(text) if len(text) <= LIMIT else None
-    except ValueError:
-        return {}
-    if not isinstance(given, dict):
-        return {}
-    return {str(name): value for name, value in given.items() if isinstance(value, str)}

@@ -15,7 +15,7 @@ import gradio as gr
 from engine import Conversation, Engine, Entry, Event, Result
 from ui import snippets
 from ui.conversations import answer, code_block, flat, footer, hidden, listing, progress, shown
-from ui.header import choices, name_of
+from ui.header import choices, name_of, title_of
 from ui.parts import Views, address, reader, session_of
 from ui.words import say
 
@@ -102,7 +102,7 @@ class Painter:
     def resting(self, entries: Sequence[Entry], language: str) -> Updates:
         """No answer is on its way: the line under the last one, and a box to type in."""
         last = entries[-1] if entries else None
-        line = footer(last, self.title_of(last.model if last else ""), language)
+        line = footer(last, title_of(self.engine, last.model if last else ""), language)
         older = hidden(entries)
         if older:
             line += f'<p class="state">{flat(say("chat.hidden", language, n=older))}</p>'
@@ -120,7 +120,7 @@ class Painter:
         log = list(before)
         if result.text or result.reasoning:
             log += answer(result.text, result.reasoning, language, growing=True)
-        line = progress(result, state, self.title_of(model), language)
+        line = progress(result, state, title_of(self.engine, model), language)
         return {self.w.log: log, self.w.state: line}
 
     async def listing(self, request: gr.Request, query: str = "") -> Updates:
@@ -173,11 +173,6 @@ class Painter:
             if model in ids:
                 return model
         return self.engine.registry.default("chat").id if ids else None
-
-    def title_of(self, model: str) -> str:
-        """A model's name for people; the id where the catalog no longer has it."""
-        spec = next((s for s in self.engine.models() if s.id == model), None)
-        return name_of(spec) if spec else model
 
     def _choices(self, language: str) -> list[tuple[str, str]]:
         loaded = {model.id for model in self.engine.status().resident}

@@ -6,14 +6,19 @@ Knows the engine's public types and no tab.
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
+import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2s
 from html import escape
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import gradio as gr
@@ -26,10 +31,13 @@ from engine import (
     ChatRequest,
     Event,
     Priority,
+    Request,
 )
 from ui.words import knows, language_of, say
 
 SESSION_COOKIE = "atelier_page"
+TOLD = 20_000  # characters of what a page tells at once
+Asked = TypeVar("Asked", bound=Request)
 _SESSION = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
@@ -71,6 +79,46 @@ def address(request: gr.Request) -> str:
     return f"http://{request.headers.get('host', '127.0.0.1:7860')}"
 
 
+def told_by(page: str) -> dict[str, str]:
+    """What the page's script told: JSON, then "#" and a number that makes it news. Its strings alone are
+    taken; empty where it is something else."""
+    text = page.rpartition("#")[0]
+    try:
+        given = json.loads(text) if len(text) <= TOLD else None
+    except ValueError:
+        return {}
+    if not isinstance(given, dict):
+        return {}
+    return {str(name): value for name, value in given.items() if isinstance(value, str)}
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that a page or a client uploaded."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+async def uploads(given: Any) -> AsyncGenerator[Upload]:
+    """The files a component got, for events with `preprocess=False`; what is no upload is left out.
+
+    Gradio has checked the paths already. They are checked again, because reading another file would be grave.
+    """
+    for one in given if isinstance(given, list) else [given]:
+        if upload := await asyncio.to_thread(_read, one):
+            yield upload
+
+
+def _read(one: Any) -> Upload | None:
+    if not isinstance(one, dict) or not isinstance(one.get("path"), str):
+        return None
+    path, folder = Path(one["path"]).resolve(), os.environ.get("GRADIO_TEMP_DIR", "")
+    if not folder or not path.is_relative_to(Path(folder).resolve()) or not path.is_file():
+        return None
+    return Upload(str(one.get("orig_name") or path.name), path.read_bytes())
+
+
 # Requests and errors
 
 
@@ -80,9 +128,14 @@ def ask(**values: Any) -> ChatRequest:
     Raises:
         BadValue: a value is out of its range; `param` names the field.
     """
+    return make(ChatRequest, **values)
+
+
+def make(kind: type[Asked], **values: Any) -> Asked:
+    """A request of whatever kind, as `ask` makes one of a chat."""
     given = {name: value for name, value in values.items() if value is not None and value != ""}
     try:
-        return ChatRequest(**given)
+        return kind(**given)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "messages"
@@ -190,6 +243,31 @@ class Views:
         """The id of what this page shows."""
         view = self.newest(request)
         return view.thing if view else ""
+
+
+AGAIN = 15.0  # seconds after which a page gets everything anew, should an update have been lost
+
+
+@dataclass(slots=True)
+class Seen:
+    """What each page was sent last, so that nothing is sent twice."""
+
+    limit: int = 10_000
+    _pages: OrderedDict[str, tuple[float, tuple[bytes, ...]]] = field(default_factory=OrderedDict)
+
+    def news(self, page: str, texts: Sequence[str], everything: bool) -> tuple[bool, ...]:
+        """Which of the texts the page has to be sent."""
+        marks = tuple(blake2s(text.encode(), digest_size=8).digest() for text in texts)
+        now = time.monotonic()
+        sent, before = self._pages.get(page, (-AGAIN, ()))
+        if len(before) != len(marks):
+            everything, before = True, marks
+        everything = everything or now - sent > AGAIN
+        self._pages[page] = (now if everything else sent, marks)
+        self._pages.move_to_end(page)
+        while len(self._pages) > self.limit:
+            self._pages.popitem(last=False)
+        return tuple(everything or a != b for a, b in zip(marks, before, strict=True))
 
 
 # Components

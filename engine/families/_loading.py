@@ -8,10 +8,11 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints import check_checkpoint, may_run_code
+from engine.checkpoints import check_checkpoint, may_run_code, read_json
 from engine.errors import AtelierError, LoadFailed
 from engine.families._packed import pack_linears
 from engine.families._quantising import loading_options
@@ -33,14 +34,82 @@ def load_model(
         LoadFailed, NotDownloaded: see `check_checkpoint`; or transformers does not know or cannot fill the model.
     """
     config = check_checkpoint(folder, spec, settings)
+    return _load(folder, spec, settings, config, kind, _load_tokenizer)
+
+
+def load_seeing(folder: Path, spec: ModelSpec, settings: Settings) -> tuple[Any, Any, Any]:
+    """A model that chats, as `load_model` gives it; third its processor of pictures, None where it does not see."""
+    config = check_checkpoint(folder, spec, settings)
+    if not (kind := seeing_kind(config)):
+        return *load_model(folder, spec, settings), None
+    model, processor = _load(folder, spec, settings, config, kind, _load_processor)
+    tokenizer = processor.tokenizer
+    tokenizer.chat_template = processor.chat_template or tokenizer.chat_template
+    return model, tokenizer, processor
+
+
+def seeing_kind(config: Mapping[str, Any]) -> str:
+    """Transformers' class that builds a model which takes pictures with its text, by its config; "" for others."""
+    from transformers.models.auto import modeling_auto
+
+    own = config.get("auto_map")
+    if isinstance(own, Mapping) and "vision_config" in config:  # code of its own, which was allowed
+        kinds = ("AutoModelForImageTextToText", "AutoModelForCausalLM")
+        return next((kind for kind in kinds if kind in own), "")
+    named = config.get("architectures")
+    classes = {str(name) for name in named} if isinstance(named, list) else set()
+    kinds_known = modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    known = kinds_known.get(str(config.get("model_type"))) in classes
+    return "AutoModelForImageTextToText" if known else ""
+
+
+def _load(
+    folder: Path,
+    spec: ModelSpec,
+    settings: Settings,
+    config: dict[str, Any],
+    kind: str,
+    read: Callable[[Path, ModelSpec, bool], Any],
+) -> tuple[Any, Any]:
+    """The model, and what `read` makes its inputs with."""
     remote = may_run_code(spec, settings)
     try:
-        tokenizer = _load_tokenizer(folder, spec, remote)
-        model = _load_weights(folder, spec, settings, config, remote, kind)
+        maker = read(folder, spec, remote)
+        return load_weights(folder, spec, settings, config, remote, kind), maker
     except BaseException:
         gc.collect()
         raise
-    return model, tokenizer
+
+
+def _load_processor(folder: Path, spec: ModelSpec, remote: bool) -> Any:
+    """The processor of pictures; its tokenizer is the model's."""
+    from transformers import AutoImageProcessor, AutoProcessor
+
+    how: dict[str, Any] = {"local_files_only": True, "trust_remote_code": remote}
+    if read_json(folder / "config.json", spec).get("model_type") == "smolvlm":
+        spell_numbers()
+    try:
+        processor = AutoProcessor.from_pretrained(folder, **how)
+        # Without torch: it works in another thread than the model.
+        processor.image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **how)
+    # A processor is built of as many foreign files as a tokenizer, and more.
+    except Exception as error:
+        raise LoadFailed(
+            f"What model '{spec.id}' prepares pictures with cannot be read. Copy or download the model's "
+            "folder again."
+        ) from error
+    if not all(hasattr(processor, name) for name in ("tokenizer", "image_token", "chat_template")):
+        raise LoadFailed(
+            f"Model '{spec.id}' takes pictures in a way that is not supported here. Choose another model."
+        )
+    return processor
+
+
+def spell_numbers() -> None:
+    """Give SmolVLM's processor something for the package it wants for films alone, which are not shown here."""
+    from transformers.models.smolvlm import processing_smolvlm
+
+    processing_smolvlm.num2words = processing_smolvlm.num2words or str
 
 
 def _load_tokenizer(folder: Path, spec: ModelSpec, remote: bool) -> Any:
@@ -69,7 +138,7 @@ def _load_tokenizer(folder: Path, spec: ModelSpec, remote: bool) -> Any:
         ) from error
 
 
-def _load_weights(
+def load_weights(
     folder: Path,
     spec: ModelSpec,
     settings: Settings,
@@ -77,6 +146,7 @@ def _load_weights(
     remote: bool,
     kind: str,
 ) -> Any:
+    """The model alone, built by transformers' class `kind`, on its device. Raises LoadFailed."""
     import torch
     import transformers
     from transformers.utils.logging import disable_progress_bar
@@ -97,7 +167,7 @@ def _load_weights(
             trust_remote_code=remote,
             use_safetensors=True,
             output_loading_info=True,
-            **loading_options(form, device, room),
+            **loading_options(form, device, room, sees="vision_config" in config),
         )
         check_filled(found, spec)
         placed = form.offload or form.quantisation == "int4"

@@ -15,6 +15,7 @@ from engine.events import Done, Finish, Reasoning, Text, ToolCall
 from engine.families._media import sounds
 from engine.families._openai import logprob_of, publish_vectors, text_of, tools_of
 from engine.families._upstream import Upstream
+from engine.pictures import portable
 from engine.registry import Emit, ModelSpec, RemoteEmit
 from engine.requests import ChatRequest, EmbedRequest, ImagePart, Message, Request
 

@@ -12,6 +12,7 @@ from engine.errors import InferenceFailed
 from engine.events import Done, Finish, Reasoning, Text, TokenLogprob, ToolCall, Vector
 from engine.families._media import sound_type
 from engine.families._upstream import Upstream, words_of
+from engine.pictures import media_type, portable
 from engine.registry import Emit, ModelSpec, RemoteEmit
 from engine.requests import ChatRequest, EmbedRequest, ImagePart, Message, TextPart
 

@@ -1,6 +1,6 @@
 """From a chat request to token ids, with the tokenizer's own chat template.
 
-Knows messages, tools, templates and one tokenizer; nothing of models or sampling.
+Knows messages, tools, templates and one tokenizer; nothing of models, sampling or what is in a picture.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 
 from engine.errors import BadValue
 from engine.families._reasoning import choose_style, opens, switches
+from engine.families._seeing import Eyes
 from engine.families._tools import HERMES, choose_format, written
-from engine.requests import Call, ChatRequest, Message, Tool
+from engine.requests import Call, ChatRequest, Message, TextPart, Tool
 
 log = logging.getLogger("atelier.hf_chat")
 
@@ -38,8 +39,10 @@ class Prompter:
         format: how it writes calls of tools.
     """
 
-    def __init__(self, tokenizer: Any, model: str, wish: str = "") -> None:
-        self._tokenizer, self._model = tokenizer, model
+    def __init__(
+        self, tokenizer: Any, model: str, wish: str = "", eyes: Eyes | None = None
+    ) -> None:
+        self._tokenizer, self._model, self._eyes = tokenizer, model, eyes
         kept = getattr(tokenizer, "chat_template", None)
         self.template = "\n".join(kept.values()) if isinstance(kept, dict) else str(kept or "")
         self._has_template = bool(self.template)
@@ -55,7 +58,7 @@ class Prompter:
         """The prompt's ids, and False where it was so long that only its beginning was read.
 
         Raises:
-            BadValue: the template refuses these messages, or a part is not text.
+            BadValue: the template refuses these messages, or a part is neither text nor a picture it sees.
         """
         return self.encode(self.render(request), request, context)
 
@@ -66,11 +69,14 @@ class Prompter:
         for message in request.messages:
             self._check(message)
         messages = request.messages
+        if self._eyes is not None:
+            messages = tuple(_harmless(message, self._eyes.words) for message in messages)
         if not self._takes_tools:
             messages = _generic(messages, request.tools)
         if not self._has_template:
-            return "".join(f"{m.role}: {m.text}\n" for m in messages) + "assistant:"
+            return "".join(f"{m.role}: {self._flat(m)}\n" for m in messages) + "assistant:"
         text = self._render(messages, request)
+        self._check_pictures(text, request)
         if request.think is False and self.style and opens(self.style, text):
             text += "\n" * (not text.endswith("\n")) + self.style.close + "\n\n"
         return text
@@ -78,18 +84,55 @@ class Prompter:
     def encode(self, text: str, request: ChatRequest, context: int) -> tuple[list[int], bool]:
         """The ids of a rendered prompt, as `ids` gives them."""
         limit = (context + 1000) * CHARS
-        special = request.prompt is not None or not self._has_template
+        special = self.adds(text, request)
         ids: list[int] = self._tokenizer(text[:limit], add_special_tokens=special)["input_ids"]
         return ids, len(text) <= limit
 
+    def adds(self, text: str, request: ChatRequest) -> bool:
+        """Whether the tokenizer must add what a text begins with; templates write it themselves.
+
+        Those of models that see leave it to the tokenizer now and then.
+        """
+        if request.prompt is not None or not self._has_template:
+            return True
+        begin = getattr(self._tokenizer, "bos_token", None)
+        return self._eyes is not None and not (begin and text.startswith(begin))
+
     def _check(self, message: Message) -> None:
         for part in message.parts:
-            if part.kind != "text":
+            if part.kind != "text" and not (part.kind == "image" and self._eyes is not None):
                 raise BadValue(
                     f"{self._model} reads text only, but a message holds a part of kind '{part.kind}'. "
                     "Leave it out or choose a model that accepts it.",
                     param="messages",
                 )
+
+    def _check_pictures(self, text: str, request: ChatRequest) -> None:
+        """Raise BadValue where the template left a picture out; most take them from users alone."""
+        if self._eyes is not None and text.count(self._eyes.token) != len(request.pictures):
+            raise BadValue(
+                f"{self._model} does not take pictures in these places. Put them into messages of the user.",
+                param="messages",
+            )
+
+    def _flat(self, message: Message) -> str:
+        """A message as text alone; a picture is what stands for it."""
+        if self._eyes is None or not message.pictures:
+            return message.text
+        token = self._eyes.token
+        return "\n".join(part.text if part.kind == "text" else token for part in message.parts)
+
+    def _content(self, message: Message) -> str | list[dict[str, str]]:
+        """What the template gets: parts in their order where it reads them."""
+        if message.pictures and not self._takes_pictures:
+            return self._flat(message)
+        if message.pictures:
+            return [
+                {"type": "text", "text": part.text} if part.kind == "text" else {"type": "image"}
+                for part in message.parts
+            ]
+        text = message.text
+        return [{"type": "text", "text": text}] if self._wants_parts else text
 
     def _render(self, messages: Sequence[Message], request: ChatRequest) -> str:
         from jinja2.exceptions import TemplateError
@@ -114,11 +157,7 @@ class Prompter:
         return text
 
     def _turn(self, message: Message, all_: Sequence[Message]) -> dict[str, Any]:
-        text = message.text
-        turn: dict[str, Any] = {
-            "role": message.role,
-            "content": [{"type": "text", "text": text}] if self._wants_parts else text,
-        }
+        turn: dict[str, Any] = {"role": message.role, "content": self._content(message)}
         if message.reasoning:
             # Templates differ in the name; none reads both.
             turn |= {"reasoning_content": message.reasoning, "thinking": message.reasoning}
@@ -165,6 +204,13 @@ class Prompter:
         for content in (MARK, [{"type": "text", "text": MARK}]):
             kept.append(MARK in self._tried([{"role": "user", "content": content}], None))
         return kept == [False, True]
+
+    @cached_property
+    def _takes_pictures(self) -> bool:
+        """Whether the template writes what stands for a picture."""
+        parts = [{"type": "image"}, {"type": "text", "text": MARK}]
+        text = self._tried([{"role": "user", "content": parts}], None)
+        return self._eyes is not None and self._eyes.token in text and MARK in text
 
     @cached_property
     def _takes_tools(self) -> bool:
@@ -239,4 +285,23 @@ def _line(tool: Tool) -> str:
 def _merged(messages: Sequence[Message]) -> tuple[Message, ...]:
     """The same, its system message put before the first message of the user."""
     system, first, *rest = *messages, ASKED
+    if first.pictures:
+        told = TextPart(text=f"{system.text}\n\n")
+        return (first.model_copy(update={"parts": (told, *first.parts)}), *rest[:-1])
     return (Message.of("user", f"{system.text}\n\n{first.text}"), *rest[:-1])
+
+
+def _harmless(message: Message, words: Sequence[str]) -> Message:
+    """The message with nothing in its texts that would pass for a picture."""
+
+    def clean(text: str) -> str:
+        for word in words:
+            text = text.replace(word, f"{word[0]}\u200b{word[1:]}")
+        return text
+
+    parts = tuple(TextPart(text=clean(p.text)) if p.kind == "text" else p for p in message.parts)
+    calls = tuple(
+        call.model_copy(update={"arguments": clean(call.arguments)}) for call in message.calls
+    )
+    reasoning = clean(message.reasoning)
+    return message.model_copy(update={"parts": parts, "calls": calls, "reasoning": reasoning})

@@ -15,17 +15,25 @@ if TYPE_CHECKING:
     import torch
 
 
-def loading_options(form: Form, device: torch.device, device_memory: int) -> dict[str, Any]:
+# What looks at pictures: small beside the text model, and what it loses nothing makes up for.
+TOWERS = ("visual", "vision_tower", "vision_model", "multi_modal_projector", "connector")
+
+
+def loading_options(
+    form: Form, device: torch.device, device_memory: int, sees: bool = False
+) -> dict[str, Any]:
     """What `from_pretrained` is given for a form on a device.
 
     Args:
         device_memory: bytes that an offloaded model may take there; 0: as transformers finds it.
+        sees: it has a part that looks at pictures, which keeps its precision.
     """
     import torch
 
     more: dict[str, Any] = {}
     if form.quantisation:
-        more["quantization_config"] = _config(form, getattr(torch, form.dtype))
+        kept = ["lm_head", *(f".*{name}" for name in TOWERS)] if sees else None
+        more["quantization_config"] = _config(form, getattr(torch, form.dtype), kept)
     if form.offload:
         room = {device.index or 0: device_memory} if device_memory else {}
         return {
@@ -38,7 +46,7 @@ def loading_options(form: Form, device: torch.device, device_memory: int) -> dic
     return more
 
 
-def _config(form: Form, dtype: torch.dtype) -> Any:
+def _config(form: Form, dtype: torch.dtype, kept: list[str] | None) -> Any:
     from transformers import BitsAndBytesConfig, TorchAoConfig
 
     if form.quantisation == "int4":
@@ -46,10 +54,11 @@ def _config(form: Form, dtype: torch.dtype) -> Any:
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_compute_dtype=dtype,
+            llm_int8_skip_modules=kept,
         )
     from torchao.quantization import Int8WeightOnlyConfig
 
-    return TorchAoConfig(Int8WeightOnlyConfig())
+    return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=kept)
 
 
 def _ram() -> int:

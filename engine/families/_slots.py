@@ -7,19 +7,17 @@ one face: `Slots` advances many texts in one pass, `Solo` one text with the mode
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine.families._block import Block
 from engine.families._prefix import Known, has_fixed_positions, packed
-from engine.faults import is_out_of_memory
+from engine.families._seeing import Sight
+from engine.families._viewing import View
 
 if TYPE_CHECKING:
     import torch
-
-log = logging.getLogger("atelier.hf_chat")
 
 ROOM = 512  # tokens of an answer that are planned for ahead; longer ones grow as they come
 
@@ -28,7 +26,8 @@ ROOM = 512  # tokens of an answer that are planned for ahead; longer ones grow a
 class Reading:
     """Prompts being read: their tokens, how far, and how many tokens each will hold in the end.
 
-    The first `done` tokens of each may be known from the text of `known` with the same number.
+    The first `done` tokens of each may be known from the text of `known` with the same number. A prompt with
+    pictures (`sight`) is read by itself; `view` is what was seen of them.
     """
 
     texts: list[list[int]]
@@ -37,6 +36,8 @@ class Reading:
     known: Sequence[Known | None] = ()
     block: Block | None = None
     state: dict[str, Any] = field(default_factory=dict)
+    sight: Sight | None = None
+    view: View | None = None
 
     @property
     def total(self) -> int:
@@ -60,13 +61,23 @@ class Slots:
         self.reusable = has_fixed_positions(self.config)
         self.batch: Block | None = None
         self.lengths: list[int] = []
+        self.deltas: list[
+            int
+        ] = []  # what a row's positions are off its places by; pictures take room
 
     # -- reading prompts
 
     def read(self, reading: Reading, budget: int) -> torch.Tensor | None:
-        """Read up to `budget` more tokens; `[texts, vocabulary]` logits once all are read, else None."""
+        """Read up to `budget` more tokens; `[texts, vocabulary]` logits once all are read, else None.
+
+        Before the first token pictures are looked at, a few in each call.
+        """
         import torch
 
+        if reading.sight is not None:
+            reading.view = reading.view or View(self.model, reading.sight, reading.done)
+            if reading.view.look():
+                return None
         texts = reading.texts
         start, stop = reading.done, min(reading.total, reading.done + max(budget, 1))
         if reading.block is None:
@@ -82,6 +93,8 @@ class Slots:
         if self.takes_positions:
             spans = torch.arange(start, stop, device=ids.device)
             more["position_ids"] = spans[None].expand(len(texts), -1)
+        if reading.view is not None:
+            more |= reading.view.inputs(start, stop)
         with torch.inference_mode():
             out = self.model(ids, past_key_values=reading.block.cache, use_cache=True, **more)
         reading.done = stop
@@ -107,11 +120,12 @@ class Slots:
         import torch
 
         block, lengths = reading.block, [len(text) for text in reading.texts]
+        deltas = [reading.view.delta if reading.view else 0] * len(lengths)
         if block is None:
             raise ValueError("nothing was read")
         with torch.inference_mode():
             if not self.lengths:
-                self.batch, self.lengths = block, lengths
+                self.batch, self.lengths, self.deltas = block, lengths, deltas
                 return
             batch = self.batch
             if batch is None:
@@ -123,6 +137,7 @@ class Slots:
             for source, length in enumerate(lengths):
                 batch.copy(size + source, block, source, length)
             self.lengths += lengths
+            self.deltas += deltas
 
     # -- answers
 
@@ -142,7 +157,10 @@ class Slots:
             device, window = self.model.device, batch.window
             window.rows, window.start, window.stop, window.places = size, longest, longest + 1, None
             places = torch.tensor(self.lengths, device=device)
-            more: dict[str, Any] = {"position_ids": places[:, None]} if self.takes_positions else {}
+            more: dict[str, Any] = {}
+            if self.takes_positions:
+                spots = places + torch.tensor(self.deltas, device=device)
+                more["position_ids"] = spots[:, None]
             if min(self.lengths) < longest:
                 window.places, window.index = places, torch.arange(size, device=device)
                 more["attention_mask"] = self._mask(places, longest + 1)
@@ -199,8 +217,9 @@ class Slots:
         with torch.inference_mode():
             if row != last and self.batch is not None:
                 self.batch.copy(row, self.batch, last, self.lengths[last])
-        self.lengths[row] = self.lengths[last]
-        self.lengths.pop()
+        for column in (self.lengths, self.deltas):
+            column[row] = column[last]
+            column.pop()
         if not self.lengths:
             self.batch = None
         return last
@@ -210,7 +229,7 @@ class Slots:
         return self.batch.memory() if self.batch else 0
 
     def close(self) -> None:
-        self.batch, self.lengths = None, []
+        self.batch, self.lengths, self.deltas = None, [], []
 
 
 class Solo:
@@ -226,8 +245,16 @@ class Solo:
         import torch
 
         (text,) = reading.texts
-        ids = torch.tensor([text], device=self.model.device)
+        device = self.model.device
+        ids = torch.tensor([text], device=device)
         state = {"attention_mask": torch.ones_like(ids), "use_cache": True}
+        if reading.sight is not None:
+            more = reading.sight.inputs
+            state |= {name: torch.as_tensor(value).to(device) for name, value in more.items()}
+        if "position_ids" in inspect.signature(self.model.forward).parameters:
+            # As `generate` does it: a model that counts in space would use what it remembers of another text.
+            find = self.model._prepare_position_ids_for_generation
+            state["position_ids"] = find(ids, state)
         logits = self._pass(ids, state, first=True)
         reading.done, reading.state = len(text), state
         return logits
@@ -300,51 +327,3 @@ def attention_windows(model: Any) -> dict[str, int | None]:
         window = layer.sliding_window if type(layer) is DynamicSlidingWindowLayer else None
         windows[kinds[place] if kinds else ""] = window
     return windows if any(windows.values()) else {}
-
-
-def choose_runner(model: Any, parallel: int) -> Slots | Solo:
-    """`Slots` where the model's cache is plain and a trial agrees with the model's own way, else `Solo`."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
-
-    plain = (DynamicLayer, DynamicSlidingWindowLayer)
-    try:
-        layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
-        if all(type(layer) in plain for layer in layers) and agrees(model):
-            return Slots(model, parallel)
-    # A model's forward may fail in any way on a cache it does not expect; then it keeps its own.
-    except (
-        AttributeError,
-        IndexError,
-        KeyError,
-        NotImplementedError,
-        TypeError,
-        ValueError,
-    ) as error:
-        log.info("no batching: %s", error)
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise
-        log.info("no batching: %s", error)
-    return Solo(model)
-
-
-def agrees(model: Any) -> bool:
-    """Whether batched answers equal the model's own, tried on two short texts of unlike lengths."""
-    import torch
-
-    size = model.config.get_text_config(decoder=True).vocab_size
-    long, short = ([(7 * n + 11) % size for n in range(count)] for count in (9, 4))
-    slots, logits = Slots(model, 2), []
-    for text in (long, short):
-        reading = Reading([text], plan=len(text) + 2)
-        while slots.read(reading, budget=6) is None:
-            pass
-        slots.admit(reading)
-    after = slots.advance([3 % size, 5 % size]).float()
-    for text, token in ((long, 3 % size), (short, 5 % size)):
-        logits.append(Solo(model).read(Reading([[*text, token]], plan=len(text) + 1), 99))
-    own = torch.cat([row for row in logits if row is not None]).float()
-    far = (after - own).norm() / own.norm().clamp_min(1e-9)
-    limit = 2e-3 if model.dtype == torch.float32 else 0.15
-    log.debug("batched and own answers differ by %.2g of %.2g", float(far), limit)
-    return bool(far <= limit)

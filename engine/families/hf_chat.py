@@ -20,10 +20,12 @@ from engine.events import Done, Event, Progress
 from engine.families._defaults import context_of, default_sampling, end_tokens, sampling_of
 from engine.families._pace import Pace
 from engine.families._prefix import LEAST, Found, Known, Prefixes, limit_of
+from engine.families._preparing import Looks
 from engine.families._prompting import Prompter
 from engine.families._quantising import bytes_held
 from engine.families._reply import Replies, Reply
 from engine.families._sampling import Draw, Sampler
+from engine.families._seeing import Eyes, Sight
 from engine.families._slots import ROOM, Reading, Slots, Solo
 from engine.families._threads import Threads
 from engine.faults import is_out_of_memory
@@ -48,18 +50,26 @@ class Answer:
     limit: int
     draw: Draw
     reply: Reply
+    sight: Sight | None = None  # its pictures
     made: list[int] = field(default_factory=list)  # the answer's tokens
     alone: bool = False  # read by itself, after reading it together with others failed
     cached: int = 0  # tokens of the prompt that were known and may be told
 
+    @property
+    def keys(self) -> list[int]:
+        """What tells the prompt from others: its tokens, and whose pictures they are of."""
+        return self.sight.keys if self.sight else self.ids
+
 
 def load(spec: ModelSpec, settings: Settings) -> HfChat:
     """The model of `spec`, ready to answer. Errors: see `load_model` and `find_checkpoint`."""
-    from engine.families._loading import load_model
-    from engine.families._slots import choose_runner
+    from engine.families._loading import load_seeing
+    from engine.families._trial import choose_runner
 
-    model, tokenizer = load_model(find_checkpoint(spec), spec, settings)
-    return HfChat(spec, settings, model, tokenizer, choose_runner(model, settings.parallel))
+    model, tokenizer, processor = load_seeing(find_checkpoint(spec), spec, settings)
+    eyes = Eyes(processor, model, spec.id) if processor is not None else None
+    runner = choose_runner(model, settings.parallel, eyes.trial() if eyes else None)
+    return HfChat(spec, settings, model, tokenizer, runner, eyes)
 
 
 class HfChat:
@@ -69,19 +79,26 @@ class HfChat:
     """
 
     def __init__(
-        self, spec: ModelSpec, settings: Settings, model: Any, tokenizer: Any, runner: Slots | Solo
+        self,
+        spec: ModelSpec,
+        settings: Settings,
+        model: Any,
+        tokenizer: Any,
+        runner: Slots | Solo,
+        eyes: Eyes | None = None,
     ) -> None:
         self.spec, self.parallel = spec, runner.parallel
         self.context = context_of(model.config, tokenizer, spec, settings)
         self._chunk = settings.prefill_chunk
         self._model, self._tokenizer, self._runner = model, tokenizer, runner
         wish = str(spec.options.get("tools") or "")
-        self._prompter = Prompter(tokenizer, spec.title or spec.id, wish)
+        self._prompter = Prompter(tokenizer, spec.title or spec.id, wish, eyes)
         self._sampler = Sampler()
         self._defaults = default_sampling(model.generation_config)
         self._ends = end_tokens(model, tokenizer)
         size = model.config.get_text_config(decoder=True).vocab_size
         self._replies = Replies(tokenizer, self._prompter, size, self._ends)
+        self._looks = Looks(eyes)
         self._waiting: deque[Answer] = deque()
         self._read: tuple[Reading, list[Answer]] | None = None  # what is being read now
         self._running: list[Answer] = []  # by row
@@ -95,25 +112,27 @@ class HfChat:
     # -- what the lane calls
 
     def join(self, request: Request, emit: BatchEmit) -> None:
-        """Take a chat request in.
+        """Take a chat request in. Pictures are opened in a thread; what is wrong with them fails it later.
 
         Raises:
-            BadValue: it is over the context, holds what is not text, or its JSON schema cannot be kept to.
+            BadValue: it is over the context, holds what the model does not take, or its JSON schema cannot be
+                kept to.
         """
         if not isinstance(request, ChatRequest):
             raise BadValue(f"Model '{self.spec.id}' answers chat requests only.", param="model")
         text = self._prompter.render(request)
         ids, whole = self._prompter.encode(text, request, self.context)
         self._check_length(len(ids), whole)
-        limit = min(self.context - len(ids), request.max_tokens or LONGEST)
-        sampling = sampling_of(request, self._defaults)
-        draw, reply = self._replies.begin(request, text, ids, sampling, limit)
-        emit.count(input=len(ids))
-        self._waiting.append(Answer(emit, ids, limit, draw, reply))
+        if request.pictures:
+            self._looks.begin(emit, request, text, self._prompter.adds(text, request))
+        else:
+            self._enter(request, text, ids, emit)
 
     def step(self) -> None:
         """Read one piece of what waits, then give every running answer its next token."""
         self._threads.use()
+        if self._looks:
+            self._see()
         if self._read is None and self._waiting and len(self._running) < self.parallel:
             self._begin()
         if self._read is not None:
@@ -128,6 +147,7 @@ class HfChat:
 
     def drop(self, emit: BatchEmit) -> None:
         """Forget the request of `emit`, wherever it is."""
+        self._looks.drop(emit)
         for answer in [a for a in self._everyone() if a.emit is emit]:
             self._forget(answer)
 
@@ -153,16 +173,41 @@ class HfChat:
 
         self._runner.close()
         self._kept.shed()
+        self._looks.close()
         self._waiting.clear()
         self._running.clear()
         self._read = self._rows = None
         self._model = self._tokenizer = self._runner = None  # type: ignore[assignment]
-        self._prompter = self._replies = None  # type: ignore[assignment]
+        self._prompter = self._replies = self._looks = None  # type: ignore[assignment]
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     # -- taking in
+
+    def _enter(
+        self,
+        request: ChatRequest,
+        text: str,
+        ids: list[int],
+        emit: BatchEmit,
+        sight: Sight | None = None,
+    ) -> None:
+        """Let a prompt wait to be read. Raises BadValue as `join` does."""
+        limit = min(self.context - len(ids), request.max_tokens or LONGEST)
+        sampling = sampling_of(request, self._defaults)
+        draw, reply = self._replies.begin(request, text, ids, sampling, limit)
+        emit.count(input=len(ids))
+        self._waiting.append(Answer(emit, ids, limit, draw, reply, sight))
+
+    def _see(self) -> None:
+        """Take in the prompts whose pictures are ready."""
+        for look, sight in self._looks.ready(not (self._waiting or self._running or self._read)):
+            try:
+                self._check_length(len(sight.ids), whole=True)
+                self._enter(look.request, look.text, sight.ids, look.emit, sight)
+            except BadValue as error:
+                look.emit.fail(error)
 
     def _check_length(self, length: int, whole: bool) -> None:
         if length == 0:
@@ -187,12 +232,14 @@ class HfChat:
         longest = start = 0
         while self._waiting and len(self._running) + len(chosen) < self.parallel:
             answer = self._waiting[0]
-            found = self._kept.find(answer.emit.owner, answer.ids, running)
+            found = self._kept.find(answer.emit.owner, answer.keys, running)
             longest = max(longest, len(answer.ids))
             begin = min(start, found.length) if chosen else found.length
             if chosen and (
                 answer.alone
                 or chosen[0].alone
+                or answer.sight
+                or chosen[0].sight
                 or (len(chosen) + 1) * (longest - begin) > budget
                 or max(start, found.length) - begin > LEAST  # so much would be read in vain
             ):
@@ -207,13 +254,15 @@ class HfChat:
             for answer, found in zip(chosen, founds, strict=True):
                 answer.cached = min(found.told, start)
             known = [found.text if start else None for found in founds]
-            self._read = (Reading([answer.ids for answer in chosen], plan, start, known), chosen)
+            texts = [answer.ids for answer in chosen]
+            reading = Reading(texts, plan, start, known, sight=chosen[0].sight)
+            self._read = (reading, chosen)
 
     def _texts(self) -> list[Known]:
         if self._rows is None or not self._kept.limit:
             return []
         row = self._rows.text
-        return [row(n, a.emit.owner, a.ids + a.made) for n, a in enumerate(self._running)]
+        return [row(n, a.emit.owner, a.keys + a.made) for n, a in enumerate(self._running)]
 
     def _budget(self) -> int:
         return self._pace.piece(self._chunk, len(self._waiting)) if self._running else ALONE
@@ -233,7 +282,8 @@ class HfChat:
         except Exception as error:
             self._give_up(answers, error)
             return
-        self._pace.read((reading.done - before) * len(answers), time.perf_counter() - began)
+        if reading.done > before:  # pictures are looked at before their prompt is read
+            self._pace.read((reading.done - before) * len(answers), time.perf_counter() - began)
         if logits is not None:
             for answer in answers:
                 answer.emit.count(cached=answer.cached)
@@ -322,11 +372,11 @@ class HfChat:
         """Keep what was read and written for a next turn, if there is memory to spare."""
         if self._rows is None or answer not in self._running:
             return
-        row, ids = self._running.index(answer), answer.ids + answer.made
-        if not self._kept.worth(len(ids)):
+        row, keys = self._running.index(answer), answer.keys + answer.made
+        if not self._kept.worth(len(keys)):
             return
         try:
-            self._kept.keep(self._rows.copy(row, answer.emit.owner, ids))
+            self._kept.keep(self._rows.copy(row, answer.emit.owner, keys))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
