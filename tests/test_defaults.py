@@ -32,6 +32,8 @@ ROWS = (
     row("blind", memory=100, starter=True),
     row("starter", "image", memory=100, starter=True),
     row("far/llava:7b", "image", aliases=("llava:7b",), memory=100),
+    ModelSpec("reader", frozenset({"ocr"}), "echo", memory=100, starter=True),
+    ModelSpec("finer", frozenset({"ocr"}), "echo", memory=100),
 )
 
 
@@ -100,6 +102,20 @@ async def test_a_choice_for_pictures_survives_a_restart_and_wins_over_the_settin
     engine = build(default_vision=named)
     assert await default(engine) == "big"
     assert engine.resolve(TEXT).id == "blind"
+    await engine.close()
+
+
+async def test_every_kind_of_choice_survives_a_restart(build):
+    engine = build()
+    await engine.start()
+    assert engine.registry.default("ocr").id == "reader"
+    engine.choose("ocr", "finer")
+    await engine.close()
+    engine = build()
+    await engine.start()
+    async with asyncio.timeout(10):
+        while engine.registry.default("ocr").id != "finer":
+            await asyncio.sleep(0.01)
     await engine.close()
 
 
