@@ -164,10 +164,11 @@ over = threading.Event()
 def watch():
     global most
     while not over.wait(0.05):
-        family_ = [me, *me.children(recursive=True)]
+        processes = [me, *me.children(recursive=True)]
         held = 0
-        for process in family_:
-            try: held += process.memory_info().rss
+        for process in processes:
+            try: # a child that has not become another program yet shows our memory as its own
+                if process == me or process.exe() != me.exe(): held += process.memory_info().rss
             except psutil.Error: pass
         most = max(most, held)
 pages = [png(sheet) for sheet in sheets()[::4]]

@@ -49,13 +49,31 @@ TABLE = [
     )
 ]
 TIGHT = [(100, 100 + n * 30, 1000, 138 + n * 30) for n in range(10)]
-LABELLED = [(100, 100, 1120, 150), (100, 200, 500, 230), *block(100, 260, 480, 6), *block(640, 260, 480, 6)]
+LABELLED = [
+    (100, 100, 1120, 150),
+    (100, 200, 500, 230),
+    *block(100, 260, 480, 6),
+    *block(640, 260, 480, 6),
+]
 
 
 @pytest.mark.parametrize(
     "boxes",
     [ONE, TWO, UNEVEN, HEADED, TWICE, FOOTED, FOOT_LEFT, THREE, GAPS, TABLE, TIGHT, LABELLED],
-    ids="one two uneven headed twice footed foot_left three gaps table tight labelled".split(),
+    ids=[
+        "one",
+        "two",
+        "uneven",
+        "headed",
+        "twice",
+        "footed",
+        "foot_left",
+        "three",
+        "gaps",
+        "table",
+        "tight",
+        "labelled",
+    ],
 )
 @pytest.mark.parametrize("seed", [1, 2])
 def test_order(boxes: list[Box], seed: int):

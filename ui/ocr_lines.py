@@ -50,8 +50,9 @@ class Opened:
         return self.titles.get(model, model)
 
     def reader(self, model: str, page: Page | None) -> str:
-        """Who read it: of an automatic reading whoever was chosen for the page."""
-        return self.title(page.model if model == "auto" and page and page.model else model)
+        """Who read it; of an automatic reading also whoever was chosen for the page."""
+        chosen = page.model if model == "auto" and page is not None else ""
+        return " · ".join(self.title(name) for name in (model, chosen) if name)
 
 
 def trust_of(line: Segment, mended: bool) -> str:

@@ -36,11 +36,11 @@ _RAPID = tuple(code for code, language in LANGUAGES.items() if language.rapid)
 SPECS = (
     ModelSpec(
         "ocr", _OCR, "ocr", title="Reader (RapidOCR and Tesseract)", licence="Apache-2.0",
-        memory=400 * MB, languages=_ALL, aliases=("ocr-auto",), starter=True,
+        memory=1000 * MB, languages=_ALL, aliases=("ocr-auto",), starter=True,
     ),
     ModelSpec(
         "rapidocr", _OCR, "ocr", title="RapidOCR (PP-OCRv6 small)", licence="Apache-2.0",
-        memory=400 * MB, languages=_RAPID, options={"engine": "rapidocr"},
+        memory=1000 * MB, languages=_RAPID, options={"engine": "rapidocr"},
     ),
     ModelSpec(
         "tesseract", _OCR, "ocr", title="Tesseract 5", licence="Apache-2.0",
