@@ -21,7 +21,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -30,6 +30,9 @@ from bench.report import MB, median, table
 from bench.servers import free_port
 from engine import Caller, ChatRequest, Engine, Event, Message, OcrRequest, Page, Settings, Text
 from engine.callers import Priority
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PACKS = {"en": "eng", "fr": "fra", "pt": "por", "ru": "rus"}
 
@@ -50,6 +53,14 @@ class Silent:
 def png(sheet: Sheet) -> bytes:
     out = io.BytesIO()
     sheet.draw().save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def bound(pictures: Sequence[Image.Image], pages: int) -> bytes:
+    """A TIFF of so many pages, these again and again."""
+    out = io.BytesIO()
+    first, *others = (pictures[n % len(pictures)] for n in range(pages))
+    first.save(out, "TIFF", save_all=True, append_images=others, compression="tiff_lzw")
     return out.getvalue()
 
 
@@ -260,7 +271,7 @@ async def _up(client: httpx.AsyncClient) -> None:
 
 async def chat_beside(pages: int, chats: int) -> None:
     """A chat's first token alone, and while a long job reads."""
-    documents = [png(sheet) for sheet in sheets()[::4]]
+    book = bound([sheet.draw() for sheet in sheets()[::4]], pages)
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine.build(Settings(data_dir=Path(folder), _env_file=None))
         await engine.start()
@@ -268,7 +279,7 @@ async def chat_beside(pages: int, chats: int) -> None:
             await _first(engine)
             alone = [await _first(engine) for _ in range(chats)]
             took: list[float] = []
-            job = asyncio.create_task(_job(engine, [documents[n % 10] for n in range(pages)], took))
+            job = asyncio.create_task(_job(engine, book, took))
             while len(took) < 3:
                 await asyncio.sleep(0.05)
             beside = []
@@ -299,9 +310,9 @@ async def _first(engine: Engine) -> float:
     return float("nan")
 
 
-async def _job(engine: Engine, documents: Sequence[bytes], took: list[float]) -> None:
+async def _job(engine: Engine, book: bytes, took: list[float]) -> None:
     """A long job; notes when pages were told."""
-    request = OcrRequest(documents=tuple(documents[:100]), model="ocr", seconds=3600)
+    request = OcrRequest(documents=(book,), model="ocr", seconds=3600)
     caller = Caller(name="job", priority=Priority.BATCH)
     async with aclosing(engine.run(request, caller)) as events:
         async for event in events:
