@@ -142,7 +142,7 @@ async def picture(id: str, number: int, http: HttpRequest, width: Width = None) 
     )
 
 
-@router.patch(
+@router.post(
     "/v1/ocr/documents/{id}/pages/{number}/lines/{line}",
     summary="Correct a line, counted from 0; answers with the page",
     responses=example(PAGE),

@@ -92,9 +92,11 @@ def test_every_operation_is_documented(server: Served):
             assert operation["summary"], where
             content = operation["responses"]["200"]["content"]
             assert any("example" in media for media in content.values()), where
-            if "requestBody" in operation:
-                name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-                assert schema["components"]["schemas"][name.split("/")[-1]]["examples"], where
+            for kind, media in operation.get("requestBody", {"content": {}})["content"].items():
+                name = media["schema"].get("$ref", "").rpartition("/")[2]
+                body = schema["components"]["schemas"][name] if name else media["schema"]
+                told = body.get("examples") or media.get("example")
+                assert told if kind == "application/json" else body["properties"], where
 
 
 def test_the_documentation_loads_nothing_from_elsewhere(server: Served):

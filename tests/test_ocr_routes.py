@@ -186,7 +186,7 @@ def test_a_document_from_sending_to_deleting(client: httpx.Client):
     assert picture.headers["content-type"] == "image/jpeg"
     assert picture.content.startswith(b"\xff\xd8")
     assert client.get(f"{url}/pages/2/picture?width=1").status_code == 422
-    corrected = client.patch(f"{url}/pages/2/lines/0", json={"text": "Исправлено"})
+    corrected = client.post(f"{url}/pages/2/lines/0", json={"text": "Исправлено"})
     assert corrected.json()["lines"][0] == {
         **pages[1]["lines"][0],
         "text": "Исправлено",
@@ -265,7 +265,7 @@ def test_other_sessions_see_nothing(client: httpx.Client, server: Served):
         ):  # fmt: skip
             assert other.request(method, url + path).status_code == 404, path
         body = {"text": "x"}
-        assert other.patch(f"{url}/pages/1/lines/0", json=body).status_code == 404
+        assert other.post(f"{url}/pages/1/lines/0", json=body).status_code == 404
         assert other.post(f"{url}/again", json={"model": "typist"}).status_code == 404
     assert client.get(url).json()["phase"] == "done"
 
