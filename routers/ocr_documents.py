@@ -131,7 +131,7 @@ async def page(
 @router.get(
     "/v1/ocr/documents/{id}/pages/{number}/picture",
     summary="A page as a JPEG picture",
-    responses={200: {"description": "The picture", "content": {"image/jpeg": {}}}},
+    responses=example("the bytes of the picture", "image/jpeg"),
     response_class=Response,
 )
 async def picture(id: str, number: int, http: HttpRequest, width: Width = None) -> Response:
@@ -197,7 +197,7 @@ async def again(id: str, body: AgainBody, http: HttpRequest) -> Response:
 @router.get(
     "/v1/ocr/documents/{id}/export",
     summary="What was read as one file: text, Markdown, JSON, hOCR or a searchable PDF",
-    responses={200: {"description": "The file", "content": {"application/pdf": {}}}},
+    responses=example("the bytes of the file", "application/pdf"),
     response_class=Response,
 )
 async def export(
