@@ -27,6 +27,7 @@ class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
     queued_s: float = 0.0
     load_s: float = 0.0
     first_s: float = 0.0

@@ -43,7 +43,9 @@ class Job:
     stopped: bool = False
     over: bool = False
     _times: Usage = field(default_factory=Usage)
-    _counts: list[int] = field(default_factory=lambda: [0, 0, 0])  # tokens read, made, reused
+    _counts: list[int] = field(
+        default_factory=lambda: [0, 0, 0, 0]
+    )  # tokens read, made, reused, thought
     _inbox: deque[Event | AtelierError] = field(default_factory=deque)
     _waiter: asyncio.Future[None] | None = None
     _taken: asyncio.Future[None] | None = None
@@ -147,17 +149,24 @@ class Job:
             self.first = self.clock()
         self._inbox.append(event)
 
-    def count(self, input: int, output: int, cached: int) -> None:
+    def count(self, input: int, output: int, cached: int, reasoning: int = 0) -> None:
         counts = self._counts
         counts[0] += input
         counts[1] += output
         counts[2] += cached
+        counts[3] += reasoning
 
     @property
     def usage(self) -> Usage:
         """What it consumed so far; the seconds of its inference are in it once it is over."""
-        read, made, reused = self._counts
-        return replace(self._times, input_tokens=read, output_tokens=made, cached_tokens=reused)
+        read, made, reused, thought = self._counts
+        return replace(
+            self._times,
+            input_tokens=read,
+            output_tokens=made,
+            cached_tokens=reused,
+            reasoning_tokens=thought,
+        )
 
     def begin(self, limit: float) -> None:
         """Inference starts now and may take `limit` seconds; what came before was waiting and loading."""
@@ -166,7 +175,7 @@ class Job:
         self.deadline = now + limit
         queued = max(0.0, now - self.submitted - self.load_s)
         self._times = Usage(queued_s=queued, load_s=self.load_s)
-        self._counts = [0, 0, 0]
+        self._counts = [0, 0, 0, 0]
 
     def finish(self, done: Done) -> None:
         """The end that went well; fills the usage's seconds in."""

@@ -59,9 +59,11 @@ class Line:
         """Who asks."""
         return self._job.caller.name
 
-    def count(self, *, input: int = 0, output: int = 0, cached: int = 0) -> None:
+    def count(
+        self, *, input: int = 0, output: int = 0, cached: int = 0, reasoning: int = 0
+    ) -> None:
         """Add tokens to the request's usage."""
-        self._job.count(input, output, cached)
+        self._job.count(input, output, cached, reasoning)
 
     def fail(self, error: Exception) -> None:
         """End this request alone with an error; where that can help, it is run once more."""

@@ -79,8 +79,13 @@ class Emit(Protocol):
             Cancelled: nobody listens any more, or its time is up. Give memory back and let it pass.
         """
 
-    def count(self, *, input: int = 0, output: int = 0, cached: int = 0) -> None:
-        """Add tokens to the request's usage as they are read or made, so a stopped request is billed right."""
+    def count(
+        self, *, input: int = 0, output: int = 0, cached: int = 0, reasoning: int = 0
+    ) -> None:
+        """Add tokens to the request's usage as they are read or made, so a stopped request is billed right.
+
+        `reasoning`: how many of the output were thoughts.
+        """
 
 
 @runtime_checkable

@@ -220,9 +220,11 @@ class _Line:
             job.put(event)
         job.wake()
 
-    def count(self, *, input: int = 0, output: int = 0, cached: int = 0) -> None:
+    def count(
+        self, *, input: int = 0, output: int = 0, cached: int = 0, reasoning: int = 0
+    ) -> None:
         """Add tokens to the request's usage."""
-        self._job.count(input, output, cached)
+        self._job.count(input, output, cached, reasoning)
 
     @property
     def behind(self) -> bool:

@@ -26,7 +26,8 @@ router = APIRouter(tags=["OpenAI"])
     ),
 )
 async def models(http: HttpRequest) -> Response:
-    return wire.json({"object": "list", "data": [_row(s) for s in wire.engine_of(http).models()]})
+    specs = sorted(wire.engine_of(http).models(), key=lambda spec: "chat" not in spec.does)
+    return wire.json({"object": "list", "data": [_row(spec) for spec in specs]})
 
 
 @router.get(

@@ -41,7 +41,7 @@ def total(usages: list[Usage], each: int) -> dict[str, Any]:
         "total_tokens": given + made,
         "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
         "completion_tokens_details": {
-            "reasoning_tokens": 0,
+            "reasoning_tokens": sum(usage.reasoning_tokens for usage in usages),
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,

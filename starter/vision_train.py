@@ -7,6 +7,7 @@ have one of a few sizes: `tests/test_starter_vision.py` checks that both give th
 import math
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -228,9 +229,11 @@ def build_optimizers(
     muon = torch.optim.Muon(
         matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw", ns_steps=5
     )
-    groups = [{"params": others}, {"params": sharp, "scale": FAST_NORMS}]
+    groups: list[dict[str, Any]] = [{"params": others}]
+    if sharp:
+        groups.append({"params": sharp, "scale": FAST_NORMS})
     adam = torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        groups,
         lr=rate,
         betas=(0.9, 0.98),
         weight_decay=0.0,

@@ -75,7 +75,9 @@ class Listener:
         if self._after is not None:
             self._after(event)
 
-    def count(self, *, input: int = 0, output: int = 0, cached: int = 0) -> None: ...
+    def count(
+        self, *, input: int = 0, output: int = 0, cached: int = 0, reasoning: int = 0
+    ) -> None: ...
 
     @property
     def pages(self) -> list[Page]:

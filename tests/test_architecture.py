@@ -52,7 +52,13 @@ FAMILY = (
     *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
-OPEN = ("engine", *(f"engine.{name}" for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports")))
+OPEN = (
+    "engine",
+    *(
+        f"engine.{name}"
+        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports")
+    ),
+)
 # What the dialects share; none of them is built on another.
 PLUMBING = tuple(f"routers.{name}" for name in ("wire", "bodies", "refusals", "runs", "readings"))
 
@@ -239,7 +245,11 @@ def requirements(name: str) -> dict[str, str]:
     return pins
 
 
-PACKAGE_OF = {"pynvml": "nvidia-ml-py", "multipart": "python-multipart", "cv2": "opencv-python-headless"}
+PACKAGE_OF = {
+    "pynvml": "nvidia-ml-py",
+    "multipart": "python-multipart",
+    "cv2": "opencv-python-headless",
+}
 # Installed for others' sake: these are read by the packages above, not imported by us.
 BY_NAME = {
     "bitsandbytes": "transformers quantises to 4 bits with it",

@@ -145,7 +145,7 @@ def test_a_model_with_its_own_code_runs_where_it_may(build, allowed, rows, found
     if found:
         assert engine.resolve(asked).id == found
         return
-    with pytest.raises(Unavailable, match="vllm serve org/dots.*org/dots@r1 in ATELIER_ALLOW_REM"):
+    with pytest.raises(Unavailable, match=r"vllm serve org/dots.*org/dots@r1 in ATELIER_ALLOW_REM"):
         engine.resolve(asked)
 
 

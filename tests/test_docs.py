@@ -102,8 +102,15 @@ def test_decisions_are_short():
 def test_packages_say_what_their_absence_costs():
     script = (ROOT / "scripts/install.sh").read_text("utf-8")
     packages = (ROOT / "packages.txt").read_text("utf-8").split()
-    assert packages
-    assert [p for p in packages if f"        {p}) echo" not in script] == []
+    found = re.search(r"^cost_of\(\) \{.*?^\}", script, re.S | re.M)
+    assert packages and found
+
+    def cost(package: str) -> str:
+        command = ["bash", "-c", f"{found[0]}\ncost_of {package}"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert "will say so" in cost("something-else")
+    assert [package for package in packages if "will say so" in cost(package)] == []
 
 
 SHELL = [

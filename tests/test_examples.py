@@ -26,7 +26,7 @@ EXPECTED = {
     r".*\n- chatvlm_client.py: error: .*\n.*\w+",
     "chatvlm_async.py": r"(?s)\[note-en.png\]\n\w+.*\[letter-fr.png\]\n.*\w+.*\[sign.png\]\n.*\w+",
     "chatvlm.sh": r'(?s)"status":"healthy".*"text":"\w+.*"successful":3,"failed":0.*"response":"[^"]*\w+.*unloaded',
-    "vision_analyze.py": r"(?s)- starter-vision .*\(current\).*\w+.*, cache miss\]\n.*\w+.*, cache hit\]",
+    "vision_analyze.py": r"(?s)- starter-vision .*\(current\).*\w+.*, cache (?:miss|hit)\]\n.*\w+.*, cache hit\]",
     "vision.sh": r'(?s)"status":"healthy".*"available_models".*"response_text":"[^"]*\w+.*"status":"success"',
     "ocr_document.py": r"(?s)booklet-en.pdf: \d+ pages\n- page 1: [1-9]\d* words by \w+.*-searchable.pdf: \d{4,} bytes",
     "ollama_chat.py": r"(?s)- starter-chat:latest: .*completion.*\n.*\w+.*\[\d+ tokens in, \d+ out, [\d.]+ a second\]",

@@ -15,11 +15,12 @@ import pytest
 
 from engine import Engine, Settings
 from tests import echo, speaker
+from tests.eyes import picture
 from tests.serving import Served, serve, until
 
 pytestmark = pytest.mark.slow  # a server
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+PNG = picture()
 
 
 def city(city: str) -> str:

@@ -301,7 +301,8 @@ async def test_one_failing_choice_ends_them_all():
 
 
 def test_a_prompt_counts_once():
-    usages = [Usage(5, 1), Usage(5, 2), Usage(7, 3, cached_tokens=2), Usage(7, 4)]
+    usages = [Usage(5, 1), Usage(5, 2), Usage(7, 3, 2, reasoning_tokens=1), Usage(7, 4, 0, 2)]
     sums = total(usages, 2)
     assert (sums["prompt_tokens"], sums["completion_tokens"]) == (12, 10)
     assert sums["prompt_tokens_details"]["cached_tokens"] == 2
+    assert sums["completion_tokens_details"]["reasoning_tokens"] == 3

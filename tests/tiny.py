@@ -93,7 +93,7 @@ class Listener:
     ) -> None:
         self.owner = owner
         self.events: list[Event] = []
-        self.input = self.output = self.cached = self.calls = 0
+        self.input = self.output = self.cached = self.reasoning = self.calls = 0
         self.error: Exception | None = None
         self.raised = False
         self._ending, self._patience = ending, patience
@@ -106,10 +106,13 @@ class Listener:
         if event is not None:
             self.events.append(event)
 
-    def count(self, *, input: int = 0, output: int = 0, cached: int = 0) -> None:
+    def count(
+        self, *, input: int = 0, output: int = 0, cached: int = 0, reasoning: int = 0
+    ) -> None:
         self.input += input
         self.output += output
         self.cached += cached
+        self.reasoning += reasoning
 
     def fail(self, error: Exception) -> None:
         self.error = error

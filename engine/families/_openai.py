@@ -133,9 +133,13 @@ class Answer:
 
     def _count(self, usage: dict[str, Any]) -> None:
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
         made = usage.get("completion_tokens") or 0
         self.emit.count(
-            input=usage.get("prompt_tokens") or 0, output=made - self._counted, cached=cached
+            input=usage.get("prompt_tokens") or 0,
+            output=made - self._counted,
+            cached=cached,
+            reasoning=thought,
         )
         self._counted = made
 

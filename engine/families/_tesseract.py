@@ -27,6 +27,7 @@ LOOK = 0.05  # seconds between two looks whether it is still wanted
 # Of a line's height: a lone stroke shorter than the first is a hyphen, longer than the second a long dash.
 HYPHEN, DASH = 0.36, 0.78
 STROKES = frozenset({"-", "–", "—", "_", "―", "--"})
+TALL = 1.5  # times a line's median word
 UNSPACED = re.compile(
     r"(?<=[\u0e00-\u0eff\u3000-\u9fff\uac00-\ud7a3]) (?=[\u0e00-\u0eff\u3000-\u9fff])"
 )
@@ -50,10 +51,13 @@ class Row:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
+        """Around its words; one far taller than they are, as specks make some, does not say how high it is."""
         boxes = [word.box for word in self.words]
+        usual = statistics.median(box[3] - box[1] for box in boxes)
+        fair = [box for box in boxes if box[3] - box[1] <= TALL * usual or len(boxes) < 4]
         return (
-            min(box[0] for box in boxes), min(box[1] for box in boxes),
-            max(box[2] for box in boxes), max(box[3] for box in boxes),
+            min(box[0] for box in boxes), min(box[1] for box in fair),
+            max(box[2] for box in boxes), max(box[3] for box in fair),
         )  # fmt: skip
 
     @property

@@ -328,8 +328,8 @@ class HfChat:
 
     def _publish(self, answer: Answer, token: int) -> bool:
         """Emit what `token` adds to the answer; False when the answer is over."""
-        answer.emit.count(output=1)
         reply, guide = answer.reply, answer.draw.guide
+        answer.emit.count(output=1, reasoning=int(not reply.answering))
         ended = token in self._ends
         try:
             if answer.draw.error is not None:
