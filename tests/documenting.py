@@ -28,7 +28,7 @@ async def add(engine: Engine, sheets: int = 3, **fields: Any) -> Paper:
 async def ended(engine: Engine, id: str, *phases: str) -> Paper:
     """The document once it is in one of these phases."""
     wanted = phases or ("done", "failed", "cancelled")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):  # a process full of libraries takes a second to collect garbage
         while (paper := await engine.documents.get(id)).phase not in wanted:
             await asyncio.sleep(0.01)
     return paper

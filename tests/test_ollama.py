@@ -139,7 +139,7 @@ def test_unloading_waits_for_no_long_answer(client: ollama.Client):
     assert client.generate("echo", keep_alive=0).done_reason == "unload"
     assert time.monotonic() - began < 1.9
     thread.join()
-    assert until(lambda: "echo:latest" not in {m.model for m in client.ps().models})
+    assert until(lambda: "echo:latest" not in {m.model for m in client.ps().models}, 30)
 
 
 # Answers ------------------------------------------------------------------------------------------
