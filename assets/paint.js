@@ -16,7 +16,10 @@
     for (const { name, value } of fresh.attributes) {
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
-    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+    for (const { name } of [...old.attributes]) {
+      const reading = old.nodeName === "DETAILS" && name === "open"; // who opened it is not done with it
+      if (!fresh.hasAttribute(name) && !reading) old.removeAttribute(name);
+    }
     if (old.nodeName === "SELECT" && old === document.activeElement) return;
     let at = old.firstChild;
     for (const child of [...fresh.childNodes]) {

@@ -177,6 +177,7 @@ def test_a_document_is_dropped_corrected_and_taken_away(
 
         # Files, a second reader, the end.
         for kind, holds in (("Text", b"splatters"), ("Searchable PDF", b"%PDF-")):
+            page.wait_for_selector("#ocr .menu:not([open])")  # it closes after what was chosen
             page.click("#ocr .menu summary")
             with page.expect_download() as download:
                 page.click(f"#ocr .menu a >> text={kind}")
