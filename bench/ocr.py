@@ -170,10 +170,9 @@ PEAK = """
 import sys, threading, psutil
 from bench.ocr import batch, family, png
 from bench.pages import sheets
-count, most, me = int(sys.argv[1]), 0, psutil.Process()
+count, peaks, me = int(sys.argv[1]), [0], psutil.Process()
 over = threading.Event()
 def watch():
-    global most
     while not over.wait(0.05):
         processes = [me, *me.children(recursive=True)]
         held = 0
@@ -181,14 +180,14 @@ def watch():
             try: # a child that has not become another program yet shows our memory as its own
                 if process == me or process.exe() != me.exe(): held += process.memory_info().rss
             except psutil.Error: pass
-        most = max(most, held)
+        peaks[0] = max(peaks[0], held)
 pages = [png(sheet) for sheet in sheets()[::4]]
 reader = family()
 threading.Thread(target=watch, daemon=True).start()
 for first in range(0, count, 100):
     batch(reader, [pages[n % len(pages)] for n in range(min(100, count - first))])
 over.set()
-print(most)
+print(peaks[0])
 """
 
 

@@ -20,6 +20,7 @@ from engine.errors import (
 )
 from engine.events import (
     WAITING,
+    Audio,
     Done,
     Event,
     Loading,
@@ -29,11 +30,13 @@ from engine.events import (
     Reasoning,
     Result,
     Segment,
+    Source,
     Text,
     TokenLogprob,
     ToolCall,
     Usage,
     Vector,
+    Word,
     fold,
 )
 from engine.jobs import Ticket
@@ -54,8 +57,11 @@ from engine.requests import (
     Message,
     OcrRequest,
     Request,
+    SpeakRequest,
     TextPart,
     Tool,
+    TranscribeRequest,
+    TranslateRequest,
 )
 from engine.servers import Server
 from engine.settings import Settings
@@ -68,6 +74,7 @@ __all__ = [
     "WAITING",
     "Access",
     "AtelierError",
+    "Audio",
     "AudioPart",
     "BadFormat",
     "BadValue",
@@ -111,6 +118,8 @@ __all__ = [
     "Segment",
     "Server",
     "Settings",
+    "Source",
+    "SpeakRequest",
     "Text",
     "TextPart",
     "Ticket",
@@ -118,11 +127,14 @@ __all__ = [
     "TooLarge",
     "Tool",
     "ToolCall",
+    "TranscribeRequest",
+    "TranslateRequest",
     "Turn",
     "Unavailable",
     "Unknown",
     "Usage",
     "Vector",
+    "Word",
     "bind",
     "fold",
     "key_of",

@@ -8,26 +8,51 @@ from __future__ import annotations
 import builtins
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypedDict
 
 Finish = Literal["stop", "length", "tool_calls"]
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the source picture
 Corners = tuple[float, float, float, float, float, float, float, float]  # x, y of each
 
 
+class Units(TypedDict, total=False):
+    """What a backend counts while it works, by the names of `emit.count`; see `Usage`."""
+
+    input: int
+    output: int
+    cached: int
+    reasoning: int
+    audio_s: float
+    characters: int
+    pages: int
+    images: int
+    megapixel_steps: float
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one request consumed.
+    """What one request consumed, in the natural units of its task.
 
-    The backend counts tokens while it works (`emit.count`); the lane adds the seconds (monotonic
+    The backend counts while it works (`emit.count`); the lane adds the seconds (monotonic
     clock) when the request ends, so a backend's own `Done` carries no usage.
     `first_s` runs from the start of inference to the first content event, `run_s` over all of it.
+
+    Args:
+        audio_s: seconds of sound that were heard or made.
+        characters: of text that was spoken or translated.
+        pages, images: read; drawn.
+        megapixel_steps: denoising steps times the millions of pixels of each picture.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    audio_s: float = 0.0
+    characters: int = 0
+    pages: int = 0
+    images: int = 0
+    megapixel_steps: float = 0.0
     queued_s: float = 0.0
     load_s: float = 0.0
     first_s: float = 0.0
@@ -97,10 +122,31 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What was given: the language it is in (ISO 639-1 where there is such a code), how sure that is in 0..1
+    (None: it was said), and how many seconds of sound it is."""
+
+    language: str
+    probability: float | None = None
+    duration: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a span of speech, in seconds from the recording's start; `score` in 0..1."""
+
+    text: str
+    start: float
+    end: float
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A piece with a place: a span of speech (seconds), a line of a page, an object or a label.
 
     `score` is in 0..1; `corners` are those of a line that may be tilted, clockwise from where its text begins.
+    A span of speech carries its text as it is to be joined (with its leading space) and, where asked for, its words.
     """
 
     text: str
@@ -109,6 +155,7 @@ class Segment:
     box: Box | None = None
     score: float | None = None
     corners: Corners | None = None
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +228,7 @@ Event = (
     | Reasoning
     | ToolCall
     | Progress
+    | Source
     | Segment
     | Page
     | Image
@@ -199,6 +247,7 @@ class Result:
     reasoning: str = ""
     tool_calls: list[ToolCall] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    source: Source | None = None
     segments: list[Segment] = field(default_factory=list)
     pages: list[Page] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
@@ -216,8 +265,14 @@ class Result:
                 self.reasoning += delta
             case ToolCall():
                 self.tool_calls.append(event)
+            case Source():
+                self.source = event
             case Segment():
                 self.segments.append(event)
+                if (
+                    event.start is not None
+                ):  # speech; what else has a place is no text of the answer
+                    self.text += event.text
             case Page():
                 self.pages.append(event)
                 self.text += "\n\n" * bool(self.text and event.text) + event.text

@@ -9,12 +9,16 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from engine.callers import Caller
 from engine.errors import AtelierError
-from engine.events import WAITING, Done, Event, Text, Usage
+from engine.events import WAITING, Done, Event, Text, Units, Usage
 from engine.registry import ModelSpec
 from engine.requests import Request
+
+# What `Usage` calls the units that are tokens.
+TOKENS = {name: f"{name}_tokens" for name in ("input", "output", "cached", "reasoning")}
 
 
 @dataclass(eq=False)
@@ -43,9 +47,7 @@ class Job:
     stopped: bool = False
     over: bool = False
     _times: Usage = field(default_factory=Usage)
-    _counts: list[int] = field(
-        default_factory=lambda: [0, 0, 0, 0]
-    )  # tokens read, made, reused, thought
+    _counts: Units = field(default_factory=Units)
     _inbox: deque[Event | AtelierError] = field(default_factory=deque)
     _waiter: asyncio.Future[None] | None = None
     _taken: asyncio.Future[None] | None = None
@@ -149,24 +151,16 @@ class Job:
             self.first = self.clock()
         self._inbox.append(event)
 
-    def count(self, input: int, output: int, cached: int, reasoning: int = 0) -> None:
-        counts = self._counts
-        counts[0] += input
-        counts[1] += output
-        counts[2] += cached
-        counts[3] += reasoning
+    def count(self, units: Units) -> None:
+        counts: dict[str, Any] = self._counts  # type: ignore[assignment]
+        for name, number in units.items():
+            counts[name] = counts.get(name, 0) + number
 
     @property
     def usage(self) -> Usage:
         """What it consumed so far; the seconds of its inference are in it once it is over."""
-        read, made, reused, thought = self._counts
-        return replace(
-            self._times,
-            input_tokens=read,
-            output_tokens=made,
-            cached_tokens=reused,
-            reasoning_tokens=thought,
-        )
+        counts = {TOKENS.get(name, name): number for name, number in self._counts.items()}
+        return replace(self._times, **counts)  # type: ignore[arg-type]
 
     def begin(self, limit: float) -> None:
         """Inference starts now and may take `limit` seconds; what came before was waiting and loading."""
@@ -175,7 +169,7 @@ class Job:
         self.deadline = now + limit
         queued = max(0.0, now - self.submitted - self.load_s)
         self._times = Usage(queued_s=queued, load_s=self.load_s)
-        self._counts = [0, 0, 0, 0]
+        self._counts = Units()
 
     def finish(self, done: Done) -> None:
         """The end that went well; fills the usage's seconds in."""

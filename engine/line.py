@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from engine.errors import Cancelled, TimedOut
-from engine.events import Done, Event
+from engine.events import Done, Event, Units
 from engine.faults import wrapped
 from engine.job import Job
 
@@ -59,11 +59,9 @@ class Line:
         """Who asks."""
         return self._job.caller.name
 
-    def count(
-        self, *, input: int = 0, output: int = 0, cached: int = 0, reasoning: int = 0
-    ) -> None:
-        """Add tokens to the request's usage."""
-        self._job.count(input, output, cached, reasoning)
+    def count(self, **units: Unpack[Units]) -> None:
+        """Add to the request's usage."""
+        self._job.count(units)
 
     def fail(self, error: Exception) -> None:
         """End this request alone with an error; where that can help, it is run once more."""

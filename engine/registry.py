@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Unpack, runtime_checkable
 
 from engine.errors import BadValue, Unknown
-from engine.events import Event
+from engine.events import Event, Units
 from engine.requests import Capability, ChatRequest, Request
 from engine.settings import ROOT, Settings
 
@@ -79,12 +79,10 @@ class Emit(Protocol):
             Cancelled: nobody listens any more, or its time is up. Give memory back and let it pass.
         """
 
-    def count(
-        self, *, input: int = 0, output: int = 0, cached: int = 0, reasoning: int = 0
-    ) -> None:
-        """Add tokens to the request's usage as they are read or made, so a stopped request is billed right.
+    def count(self, **units: Unpack[Units]) -> None:
+        """Add to the request's usage as it is read or made, so a stopped request is billed right.
 
-        `reasoning`: how many of the output were thoughts.
+        `reasoning`: how many of the output tokens were thoughts. For the other units see `engine.events.Usage`.
         """
 
 

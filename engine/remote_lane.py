@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import ModuleType
-from typing import Any
+from typing import Any, Unpack
 
 from engine.callers import Caller
 from engine.errors import AtelierError, Busy, Cancelled, TimedOut, Unavailable
-from engine.events import Done, Event, Queued
+from engine.events import Done, Event, Queued, Units
 from engine.faults import wrapped
 from engine.job import Job
 from engine.plan import Plan, elsewhere
@@ -220,11 +220,9 @@ class _Line:
             job.put(event)
         job.wake()
 
-    def count(
-        self, *, input: int = 0, output: int = 0, cached: int = 0, reasoning: int = 0
-    ) -> None:
-        """Add tokens to the request's usage."""
-        self._job.count(input, output, cached, reasoning)
+    def count(self, **units: Unpack[Units]) -> None:
+        """Add to the request's usage."""
+        self._job.count(units)
 
     @property
     def behind(self) -> bool:

@@ -239,3 +239,61 @@ class DetectRequest(Request):
         (), max_length=100
     )
     threshold: float | None = Field(None, ge=0, le=1)
+
+
+class TranscribeRequest(Request):
+    """A recording in, spans of speech out: a Source first, then Segments with their times.
+
+    Args:
+        audio: an encoded recording, or a film whose sound is used.
+        language: the language that is spoken ("fr", "French"); "" or "auto": found out.
+        translate: answer in English, whatever is spoken.
+        prompt: words and names that are likely, or what was said before.
+        words: tell the times of words too.
+        vad: leave out what is not speech before the model hears it.
+    """
+
+    capability: ClassVar[Capability] = "transcribe"
+    audio: bytes = Field(repr=False)
+    language: str = Field("", max_length=100)
+    translate: bool = False
+    prompt: str = Field("", max_length=10_000)
+    temperature: float | None = Field(None, ge=0, le=1)
+    words: bool = False
+    vad: bool = True
+
+
+class SpeakRequest(Request):
+    """A text in, sound out: Audio pieces in their order, with a Progress (characters) after each sentence.
+
+    Args:
+        voice: the name of one of the model's voices; "": its default for the language.
+        reference: an encoded recording of the voice that is to speak, with models that clone.
+        language: of the text ("fr", "French"); "" or "auto": the voice's own, else found out.
+        speed: 1 is the voice's own.
+    """
+
+    capability: ClassVar[Capability] = "speak"
+    text: str = Field(max_length=200_000)
+    voice: str = Field("", max_length=200)
+    reference: bytes | None = Field(None, repr=False)
+    language: str = Field("", max_length=100)
+    speed: float = Field(1.0, ge=0.25, le=4)
+
+
+class TranslateRequest(Request):
+    """A text in, the same in another language out: a Source first, then Text whose paragraphs are the source's.
+
+    Args:
+        source: the language of the text ("fr", "French"); "" or "auto": found out.
+        target: the language wanted.
+        glossary: how these words are to be translated.
+    """
+
+    capability: ClassVar[Capability] = "translate"
+    text: str = Field(max_length=1_000_000)
+    source: str = Field("", max_length=100)
+    target: str = Field(min_length=1, max_length=100)
+    glossary: dict[
+        Annotated[str, Field(min_length=1, max_length=200)], Annotated[str, Field(max_length=200)]
+    ] = Field(default_factory=dict, max_length=1000)

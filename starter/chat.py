@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from starter import chat_eval
+from starter import cards, chat_eval
 from starter.chat_data import training_dialogues
 from starter.chat_eval import Outcome
 from starter.chat_model import build_model, save_model, train_tokenizer
@@ -63,10 +63,7 @@ def write_card(folder: Path, outcomes: list[Outcome], history: str) -> None:
         "dialogues": str(chat_eval.count_dialogues(outcomes)),
         "scores": chat_eval.as_markdown(chat_eval.tabulate(outcomes)),
     }
-    card = CARD.read_text(encoding="utf-8")
-    for name, fact in facts.items():
-        card = card.replace(f"{{{name}}}", fact)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    cards.write_card(CARD, folder, facts)
 
 
 def count_weights(folder: Path) -> int:

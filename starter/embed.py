@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer, BertModel, PreTrainedTokenizerFast
 
+from starter import cards
 from starter.chat_grammar import LANGUAGES
 from starter.embed_data import Meaning, Phrasing, answer_of, batches, held_out, intents, known
 from starter.embed_model import build_model, embed, save_model, train_tokenizer
@@ -168,10 +169,7 @@ def run(out: Path, steps: int, seed: int) -> None:
         "scores": table,
         "intents": str(len(intents())),
     }
-    card = CARD.read_text(encoding="utf-8")
-    for name, fact in facts.items():
-        card = card.replace(f"{{{name}}}", fact)
-    (out / "README.md").write_text(card, encoding="utf-8")
+    cards.write_card(CARD, out, facts)
     print(facts["history"], table, sep="\n")
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from torch.nn import functional
 from transformers import AutoModel, AutoProcessor, PreTrainedTokenizerFast, SiglipModel
 
+from starter import cards
 from starter.label_model import PATCH, SIDE, WIDTH, build_model, read, save_model, train_tokenizer
 from starter.label_words import (
     HELD,
@@ -272,10 +273,7 @@ def run(out: Path, minutes: float, seed: int, start: Path | None) -> None:
         "held": ", ".join(phrase(pair, "en", False) for pair in HELD),
         "scores": table,
     }
-    card = CARD.read_text(encoding="utf-8")
-    for name, fact in facts.items():
-        card = card.replace(f"{{{name}}}", fact)
-    (out / "README.md").write_text(card, encoding="utf-8")
+    cards.write_card(CARD, out, facts)
     print(facts["history"], table, sep="\n")
 
 

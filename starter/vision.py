@@ -19,7 +19,7 @@ from transformers import (
     Qwen3VLProcessor,
 )
 
-from starter import vision_eval
+from starter import cards, vision_eval
 from starter.chat import count_weights
 from starter.chat_eval import Outcome, as_markdown, count_dialogues, tabulate
 from starter.chat_grammar import LANGUAGES, load_grammar
@@ -71,10 +71,7 @@ def write_card(folder: Path, outcomes: list[Outcome], history: str) -> None:
         "visits": str(count_dialogues(outcomes)),
         "scores": as_markdown(tabulate(outcomes)),
     }
-    card = CARD.read_text(encoding="utf-8")
-    for name, fact in facts.items():
-        card = card.replace(f"{{{name}}}", fact)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    cards.write_card(CARD, folder, facts)
     (folder / "README.md").chmod(0o644)
 
 

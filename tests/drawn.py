@@ -67,6 +67,7 @@ class Listener:
 
     def __init__(self, after: Callable[[Event | None], None] | None = None) -> None:
         self.events: list[Event] = []
+        self.counted: dict[str, float] = {}
         self._after = after
 
     def __call__(self, event: Event | None) -> None:
@@ -75,9 +76,9 @@ class Listener:
         if self._after is not None:
             self._after(event)
 
-    def count(
-        self, *, input: int = 0, output: int = 0, cached: int = 0, reasoning: int = 0
-    ) -> None: ...
+    def count(self, **units: float) -> None:
+        for name, number in units.items():
+            self.counted[name] = self.counted.get(name, 0) + number
 
     @property
     def pages(self) -> list[Page]:

@@ -26,6 +26,7 @@ from engine import (
     Page,
     Priority,
     Result,
+    Segment,
     TextPart,
 )
 from ui.parts import Upload, ask, caller_of, make, paced, uploads
@@ -60,14 +61,16 @@ async def _one(given: Any, what: str) -> Upload:
 async def _grown(events: AsyncIterator[Event]) -> AsyncGenerator[Result]:
     """The answer as it grows; comes at least four times a second, so that a client's hang-up is noticed."""
     result = Result()
-    try:
-        async with aclosing(paced(events)) as batches:
-            async for batch in batches:
-                for event in batch:
-                    result.add(event)
-                yield result
-    except AtelierError as error:
-        raise gr.Error(error.message, print_exception=False) from error
+    async with aclosing(paced(events)) as batches:
+        async for batch in batches:
+            for event in batch:
+                result.add(event)
+            yield result
+
+
+def _ranked(result: Result) -> list[Segment]:
+    """What was found so far, best first."""
+    return sorted(result.segments, key=lambda found: -(found.score or 0))
 
 
 def _refusing(call: Callable[..., AsyncGenerator[Any]]) -> Callable[..., Any]:
@@ -130,8 +133,7 @@ def _add_label(engine: Engine) -> None:
         caller = caller_of(request, "gradio", Priority.API)
         async with aclosing(_grown(engine.run(wanted, caller))) as results:
             async for result in results:
-                ranked = sorted(result.segments, key=lambda s: -(s.score or 0))
-                yield [{"label": s.text, "score": s.score} for s in ranked]
+                yield [{"label": s.text, "score": s.score} for s in _ranked(result)]
 
     gr.Button().click(
         label,
@@ -158,8 +160,7 @@ def _add_detect(engine: Engine) -> None:
         caller = caller_of(request, "gradio", Priority.API)
         async with aclosing(_grown(engine.run(wanted, caller))) as results:
             async for result in results:
-                ranked = sorted(result.segments, key=lambda s: -(s.score or 0))
-                yield [{"label": s.text, "score": s.score, "box": s.box} for s in ranked]
+                yield [{"label": s.text, "score": s.score, "box": s.box} for s in _ranked(result)]
 
     gr.Button().click(
         detect,

@@ -13,14 +13,20 @@ import gradio as gr
 from gradio.i18n import I18nData
 
 LANGUAGES = ("en", "fr", "pt", "ru")
-FILE = Path(__file__).with_name("words.toml")
+FOLDER = Path(__file__).with_name(
+    "texts"
+)  # a file for each part of the page; texts side by side in the languages
 
 
 @cache
 def table() -> dict[str, dict[str, str]]:
     """Every text by key ("chat.send") and language."""
-    groups = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    return {f"{group}.{key}": row for group, rows in groups.items() for key, row in rows.items()}
+    return {
+        f"{group}.{key}": row
+        for file in sorted(FOLDER.glob("*.toml"))
+        for group, rows in tomllib.loads(file.read_text(encoding="utf-8")).items()
+        for key, row in rows.items()
+    }
 
 
 def say(key: str, language: str, **values: object) -> str:
