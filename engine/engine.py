@@ -22,6 +22,7 @@ from engine.adopt import Adoption
 from engine.answers import Answers
 from engine.callers import Caller
 from engine.cards import Cards
+from engine.composed import Composed
 from engine.conversations import Conversations
 from engine.database import Database
 from engine.devices import Device, calm_threads, find_device
@@ -37,10 +38,10 @@ from engine.jobs import Jobs, Phase, Track
 from engine.lane import Lane
 from engine.models import Models
 from engine.network import set_switches
-from engine.reading import choose_reader, find_reader, read_documents
+from engine.reading import choose_reader
 from engine.registry import SENT, ModelSpec, Registry, discover
 from engine.remote_lane import RemoteLane
-from engine.requests import Capability, ChatRequest, OcrRequest, Request
+from engine.requests import Capability, ChatRequest, Request
 from engine.sessions import Sessions
 from engine.settings import Settings
 from engine.status import EngineStatus
@@ -55,7 +56,7 @@ log = logging.getLogger("atelier.engine")
 
 
 @dataclass(slots=True)
-class Engine(Models):
+class Engine(Models, Composed):
     """Everything behind the door. Build it with `Engine.build`; use it between `start` and `close`.
 
     Attributes:
@@ -221,22 +222,6 @@ class Engine(Models):
             phase: Phase = "failed" if failed else "done" if row.status == "ok" else "cancelled"
             self.jobs.end(track, phase, failed)
             self._record(row, usage, result, time.monotonic() - began)
-
-    async def read(self, request: OcrRequest, caller: Caller) -> AsyncGenerator[Event]:
-        """Read documents, by whichever model can: see `engine.reading`. As `run`, a Page for each page."""
-        halted = Track(secrets.token_hex(8), "request", "", "", caller.session, limit=0)
-        halted.halt = lambda: False  # between two runs of its own a stop finds it here
-        self._running[halted.id] = (caller, halted)
-        try:
-            async with aclosing(read_documents(self, request, caller, halted)) as events:
-                async for event in events:
-                    yield event
-        finally:
-            self._running.pop(halted.id, None)
-
-    def reader_of(self, request: OcrRequest, session: str = "") -> ModelSpec:
-        """The model that `read` asks first. Raises Unknown, BadValue: none that can read."""
-        return find_reader(self, request, session)[0]
 
     def _must_load(self, spec: ModelSpec) -> bool:
         """True for a model of this machine that is not in memory yet."""

@@ -105,9 +105,10 @@ def _line(line: Segment, page: Page) -> dict[str, Any]:
 )
 async def analyze(body: AnalyzeBody, http: HttpRequest) -> Response:
     request = parse_labels(body)
-    meta = wire.meta_of(http, request, body.ignored("brenda"))
+    began = time.perf_counter()
     engine, caller = wire.engine_of(http), wire.caller_of(http, "brenda")
-    runs: list[AsyncGenerator[Event]] = [engine.run(request, caller)]
+    labeller = engine.labeller_of(request, http.state.session)
+    runs: list[AsyncGenerator[Event]] = [engine.label(request, caller)]
     if not request.labels:
         runs.append(engine.run(parse_caption(request.image), caller))
     results = await wire.whole(http, merge(runs), fold_all)
@@ -115,12 +116,12 @@ async def analyze(body: AnalyzeBody, http: HttpRequest) -> Response:
     answer: dict[str, Any] = {
         "labels": shares,
         "best": shares[0]["label"] if shares else None,
-        "model": meta.model,
-        "processing_time": round(meta.seconds, 3),
+        "model": labeller.id,
+        "processing_time": round(time.perf_counter() - began, 3),
     }
     if not request.labels:
         answer["caption"] = results[1].text.strip()
-    return wire.json(answer, headers=wire.ignored_header(meta.ignored))
+    return wire.json(answer, headers=wire.ignored_header(body.ignored("brenda")))
 
 
 @router.post(

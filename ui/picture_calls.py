@@ -131,7 +131,7 @@ def _add_label(engine: Engine) -> None:
         data = (await _one(image, "picture")).data
         wanted = make(LabelRequest, image=data, labels=listed(str(labels)), model=model or None)
         caller = caller_of(request, "gradio", Priority.API)
-        async with aclosing(_grown(engine.run(wanted, caller))) as results:
+        async with aclosing(_grown(engine.label(wanted, caller))) as results:
             async for result in results:
                 yield [{"label": s.text, "score": s.score} for s in _ranked(result)]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine import AtelierError, DetectRequest, Engine, LabelRequest, Request, Result
+from engine import AtelierError, DetectRequest, Engine, Event, LabelRequest, Result
 from ui.header import title_of
 from ui.parts import caller_of, explain, make, paced, reader
 from ui.vision_desk import Desk, Desks
@@ -44,7 +44,8 @@ class Finds:
             wanted = make(
                 DetectRequest, image=desk.picture.data, words=listed(words), threshold=FLOOR, model=model
             )  # fmt: skip
-            async for line in self._looking(wanted, result, request):
+            found = self.engine.run(wanted, caller_of(request))
+            async for line in self._looking(found, result, request):
                 yield {self.found: line}
         except AtelierError as error:
             yield {self.found: wrong(explain(error, language))}
@@ -65,7 +66,8 @@ class Finds:
         result = Result()
         try:
             wanted = make(LabelRequest, image=desk.picture.data, labels=listed(labels), model=model)
-            async for line in self._looking(wanted, result, request):
+            labelled = self.engine.label(wanted, caller_of(request))
+            async for line in self._looking(labelled, result, request):
                 yield {self.bars: line}
         except AtelierError as error:
             yield {self.bars: wrong(explain(error, language))}
@@ -80,12 +82,12 @@ class Finds:
         return "" if model else lacking(none, language)
 
     async def _looking(
-        self, wanted: Request, result: Result, request: gr.Request
+        self, events: AsyncGenerator[Event], result: Result, request: gr.Request
     ) -> AsyncGenerator[str]:
-        """Run it into `result`; lines that tell how it goes."""
+        """Take the events into `result`; lines that tell how it goes."""
         language = reader(request)
         yield working(None, language)
-        async with aclosing(paced(self.engine.run(wanted, caller_of(request)))) as batches:
+        async with aclosing(paced(events)) as batches:
             async for batch in batches:
                 for event in batch:
                     result.add(event)

@@ -121,7 +121,8 @@ class Look:
 
     def _present(self) -> tuple[Sequence[ModelSpec], ...]:
         """Models that see, that find and that label, those that are here; the default of each first."""
-        return self._here("chat", "image"), self._here("detect", ""), self._here("label", "")
+        sees = self._here("chat", "image")
+        return sees, self._here("detect", ""), [*self._here("label", ""), *sees]
 
     def _here(self, does: Capability, accepting: str) -> list[ModelSpec]:
         is_present = self.engine.downloads.is_present
