@@ -56,7 +56,7 @@ OPEN = (
     "engine",
     *(
         f"engine.{name}"
-        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports")
+        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports", "files")
     ),
 )
 # What the dialects share; none of them is built on another.
@@ -81,6 +81,7 @@ RULES = (
     Rule("ui.*", ("ui.*", *OPEN)),
     Rule("ui", ("ui.*", *OPEN)),
     Rule("middleware.page", ("middleware.*", *OPEN), HTTP | {"gradio"}),
+    Rule("middleware.sending", ("middleware.*", *OPEN), HTTP | {"uvicorn"}),
     Rule("middleware.*", ("middleware.*", *OPEN), HTTP | {"limits", "redis"}),
     Rule("middleware", ("middleware.*",)),
     Rule("api", ("routers", "routers.*", "middleware", "middleware.*", *OPEN), HTTP, ("app",)),
