@@ -133,6 +133,11 @@ class Files:
         with told(path):
             return await self.run(self.jail.entry, parts)
 
+    async def folders(self, most: int) -> list[str]:
+        """The paths of so many folders at most, the root first."""
+        with told(""):
+            return await self.run(self.jail.folders, most)
+
     async def open(self, path: str) -> Opened:
         """A file to be read. Raises Unknown; BadValue where it is a folder."""
         parts = parts_of(path)
@@ -170,9 +175,11 @@ class Files:
             os.mkdir(parts[-1], dir_fd=folder)
         return self.jail.entry(parts)
 
-    async def move(self, source: str, destination: str, kind: Kind) -> FileEntry:
-        """Move or rename a file or folder; into `destination` where that is a folder. It is never in between.
+    async def move(self, source: str, destination: str, kind: Kind, into: bool = True) -> FileEntry:
+        """Move or rename a file or folder. It is never in between.
 
+        Args:
+            into: a destination that is a folder means a place in it.
         Raises:
             Unknown: it, or the folder above the destination, is not there. Conflict: the place is taken.
         """
@@ -180,7 +187,7 @@ class Files:
         with told(source, "source"):
             await self.run(self._check_kind, old, kind, "source")
         with told(destination, "destination"):
-            return await self.run(self._move, old, new)
+            return await self.run(self._move, old, new, into)
 
     def _check_kind(self, parts: Parts, kind: Kind, param: str) -> None:
         found = self.jail.kind(parts)
@@ -198,8 +205,8 @@ class Files:
                 f'"{shown}" is a {what}. Use the calls below {calls} for it.', param=param
             )
 
-    def _move(self, old: Parts, new: Parts) -> FileEntry:
-        if self.jail.kind(new) == "directory" and new != old:
+    def _move(self, old: Parts, new: Parts, into: bool) -> FileEntry:
+        if into and self.jail.kind(new) == "directory" and new != old:
             new = parts_of("/".join((*new, old[-1])), "destination")
         if new == old:
             raise Conflict("It is there already. Give another destination.", param="destination")

@@ -143,6 +143,17 @@ class Jail:
         found.sort(key=lambda entry: (entry.type == "file", entry.name.casefold(), entry.name))
         return found, hidden
 
+    def folders(self, most: int) -> list[str]:
+        """The paths of folders below the root, the root first; not more than `most`."""
+        found: list[str] = []
+        with self.inside_root(()) as fd:
+            for path, below, _, _ in os.fwalk(".", dir_fd=fd, follow_symlinks=False):
+                below[:] = sorted(n for n in below if n != HIDDEN and addressable(n))
+                found.append(path[2:])
+                if len(found) >= most:
+                    break
+        return sorted(found)
+
     def used(self) -> int:
         """Bytes of all files below the root, those that are written and those in the trash included."""
         with self.inside_root(()) as fd:

@@ -15,6 +15,8 @@ from starlette.responses import Response, StreamingResponse
 
 from engine import BadValue, FileEntry
 from engine.files import Existing, Removed
+from engine.previews import WIDEST
+from engine.previews import picture as draw
 from routers import wire
 from routers.bodies import Body, example, kept_as, shown
 from routers.files_answers import FileAnswer
@@ -226,6 +228,23 @@ async def download(path: str, http: HttpRequest) -> Response:
 async def stream(path: str, http: HttpRequest) -> Response:
     opened = await wire.engine_of(http).files.open(path)
     return FileAnswer(opened, http.headers, inline=True)
+
+
+@router.get(
+    "/v1/files/picture/{path:path}",
+    summary="A picture, or a page of a PDF, as a JPEG at most so wide",
+    responses=example("the bytes of the picture", "image/jpeg"),
+)
+async def picture(
+    path: str,
+    http: HttpRequest,
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+    width: Annotated[int, Query(ge=16, le=WIDEST)] = 1200,
+) -> Response:
+    work = draw(wire.engine_of(http).files, path, page, width)
+    data = await wire.until_gone(http.receive, work)
+    kept = {"cache-control": "private, max-age=86400"} if "v" in http.query_params else {}
+    return Response(data, headers=kept, media_type="image/jpeg")
 
 
 @router.post(

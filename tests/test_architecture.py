@@ -56,7 +56,16 @@ OPEN = (
     "engine",
     *(
         f"engine.{name}"
-        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports", "files")
+        for name in (
+            *LEAVES,
+            "registry",
+            "access",
+            "pictures",
+            "languages",
+            "exports",
+            "files",
+            "previews",
+        )
     ),
 )
 # What the dialects share; none of them is built on another.
