@@ -22,6 +22,7 @@ from routers import (
     brenda_image,
     chatvlm,
     docs,
+    files,
     host,
     jobs,
     models,
@@ -32,17 +33,19 @@ from routers import (
     signin,
     vision,
 )
+from routers.lifting import Lifting
 from routers.refusals import Refusals
 from routers.wire import Gone, Pace, nobody
 
 ROUTERS = (
-    models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, chatvlm, docs, signin,
+    models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, chatvlm, files, docs, signin,
 )  # fmt: skip
 SHAPES = (
     (models.PATHS, models.error, 422),
     (jobs.PATHS, jobs.error, 422),
     (ocr.PATHS, ocr.error, 422),
     (servers.PATHS, servers.error, 422),
+    (files.PATHS, files.error, 422),
     (openai.PATHS, openai.error, 400),
     (ollama.PATHS, ollama.error, 400),
 )
@@ -52,6 +55,7 @@ TAGS = [
     {"name": "Models", "description": "The catalog, plans, loading, adding and removing."},
     {"name": "Jobs", "description": "Tickets of requests, downloads and documents."},
     {"name": "OCR", "description": "Documents read at once, or kept and read in the background."},
+    {"name": "Files", "description": "One shared folder: uploads, ranges, archives, a trash."},
     {"name": "Ollama Host", "description": "Plain text questions and the usage dashboard."},
     {"name": "Ollama Vision", "description": "Pictures analysed, and the model that sees them."},
     {"name": "Brenda", "description": "Chats with sessions and stop; pictures labelled and read."},
@@ -90,6 +94,7 @@ def build_api(engine: Engine, access: Access, lifespan: Lifespan, cookie: str) -
             Exception: refusals.broken,
         },
     )
+    app.add_middleware(Lifting)
     app.state.engine = engine
     app.state.access = access
     app.state.cookie = cookie

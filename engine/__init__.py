@@ -13,6 +13,7 @@ from engine.errors import (
     Conflict,
     Forbidden,
     Limited,
+    NoRoom,
     NoToken,
     TooLarge,
     Unavailable,
@@ -39,6 +40,7 @@ from engine.events import (
     Word,
     fold,
 )
+from engine.jail import FileEntry
 from engine.jobs import Ticket
 from engine.logs import write_logs
 from engine.papers import Paper
@@ -92,6 +94,7 @@ __all__ = [
     "EngineStatus",
     "Entry",
     "Event",
+    "FileEntry",
     "Forbidden",
     "ImagePart",
     "LabelRequest",
@@ -102,6 +105,7 @@ __all__ = [
     "Measure",
     "Message",
     "ModelSpec",
+    "NoRoom",
     "NoToken",
     "OcrRequest",
     "Page",

@@ -12,10 +12,12 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine import BadValue, ImagePart, TextPart, Tool
+from routers.lifting import lifted
 
 R = TypeVar("R", bound=BaseModel)
 NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
@@ -143,6 +145,15 @@ def first_of(errors: Any) -> tuple[str, str]:
     return ".".join(place), what
 
 
+def kept_as(name: str, inline: bool = False) -> str:
+    """The header (Content-Disposition) that gives a file its name, whatever letters it has."""
+    plain = "".join(
+        c if c.isascii() and c.isprintable() and c not in '"\\;%' else "_" for c in name
+    )
+    kind = "inline" if inline else "attachment"
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
 def seconds_of(value: float | str | None) -> float | None:
     """Seconds of a number or of "300", "300ms", "5m", "1h30m"; BadValue for anything else."""
     if value is None or isinstance(value, int | float):
@@ -184,6 +195,8 @@ def bytes_of(value: str, param: str) -> bytes:
         head, comma, value = value.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise BadValue(f"{param}: a data URL must hold base64.", param=param)
+    if (large := lifted(value)) is not None:
+        return large
     try:
         data = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):

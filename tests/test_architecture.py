@@ -56,11 +56,22 @@ OPEN = (
     "engine",
     *(
         f"engine.{name}"
-        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports")
+        for name in (
+            *LEAVES,
+            "registry",
+            "access",
+            "pictures",
+            "languages",
+            "exports",
+            "files",
+            "previews",
+        )
     ),
 )
 # What the dialects share; none of them is built on another.
-PLUMBING = tuple(f"routers.{name}" for name in ("wire", "bodies", "refusals", "runs", "readings"))
+PLUMBING = tuple(
+    f"routers.{name}" for name in ("wire", "bodies", "refusals", "runs", "readings", "lifting")
+)
 
 RULES = (
     *(Rule(f"engine.{leaf}", (), PLAIN) for leaf in LEAVES),
@@ -81,12 +92,16 @@ RULES = (
     Rule("ui.*", ("ui.*", *OPEN)),
     Rule("ui", ("ui.*", *OPEN)),
     Rule("middleware.page", ("middleware.*", *OPEN), HTTP | {"gradio"}),
+    Rule("middleware.sending", ("middleware.*", *OPEN), HTTP | {"uvicorn"}),
     Rule("middleware.*", ("middleware.*", *OPEN), HTTP | {"limits", "redis"}),
     Rule("middleware", ("middleware.*",)),
     Rule("api", ("routers", "routers.*", "middleware", "middleware.*", *OPEN), HTTP, ("app",)),
     Rule("app", ("api", "ui", "ui.*", "middleware", "middleware.*", *OPEN)),
     Rule("starter*", ("starter", "starter.*", "engine", "engine.*")),
-    Rule("bench*", ("tests.tiny", "bench", "bench.*", "app", "api", "engine", "engine.*")),
+    Rule(
+        "bench*",
+        ("tests.tiny", "tests.filing", "bench", "bench.*", "app", "api", "engine", "engine.*"),
+    ),
     Rule("scripts*", ("scripts", "scripts.*", "engine", "engine.*")),
     Rule("examples*"),
     Rule("tests*", ("*",)),
