@@ -25,6 +25,7 @@ from routers import (
     host,
     jobs,
     models,
+    monitor,
     ocr,
     ollama,
     openai,
@@ -36,7 +37,7 @@ from routers.refusals import Refusals
 from routers.wire import Gone, Pace, nobody
 
 ROUTERS = (
-    models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, chatvlm, docs, signin,
+    models, servers, openai, ollama, jobs, ocr, monitor, host, vision, brenda_ai, brenda_image, chatvlm, docs, signin,
 )  # fmt: skip
 SHAPES = (
     (models.PATHS, models.error, 422),
@@ -52,6 +53,7 @@ TAGS = [
     {"name": "Models", "description": "The catalog, plans, loading, adding and removing."},
     {"name": "Jobs", "description": "Tickets of requests, downloads and documents."},
     {"name": "OCR", "description": "Documents read at once, or kept and read in the background."},
+    {"name": "Monitoring", "description": "The machine, containers, the log, Prometheus."},
     {"name": "Ollama Host", "description": "Plain text questions and the usage dashboard."},
     {"name": "Ollama Vision", "description": "Pictures analysed, and the model that sees them."},
     {"name": "Brenda", "description": "Chats with sessions and stop; pictures labelled and read."},
@@ -62,6 +64,7 @@ ADMIN = (
     ("*", "/api/v1/admin/"),
     ("DELETE", "/models/"),
     *models.ADMIN,
+    *monitor.ADMIN,
     *servers.ADMIN,
     *ollama.ADMIN,
 )

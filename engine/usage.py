@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 from uuid import uuid4
 
 from engine.database import Database, storable
 from engine.errors import AtelierError, BadValue
+from engine.events import Usage
 from engine.processes import is_dead, name_process
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ PAGE_LIMIT = 1000
 PRUNED_AT_ONCE = 1000  # rows a commit, so that pruning never holds up other writes
 FORGOTTEN = timedelta(days=1)  # a row this old that still says "started" was abandoned
 TEXTS = ("input", "output")
+WELL = ("ok", "started", "stopped", "cancelled")  # every other status is an error's code
 log = logging.getLogger("atelier.usage")
 
 
@@ -44,7 +47,7 @@ class Row:
         task: the capability.
         status: "started", then "ok", "stopped", "cancelled" or an error's code; "interrupted" when
             the server died meanwhile.
-        queued_s, load_s, first_s, run_s: as in `engine.events.Usage`; `seconds` is the whole of it.
+        input_tokens … own_load_s: as in `engine.events.Usage`; `seconds` is the whole of it, on the clock.
         project, process_id, subprocess_id, user_key: the caller's own tags.
         input: the messages as {"role", "content"}; None where texts are not kept (any more).
         output: the answer's text; likewise.
@@ -63,8 +66,15 @@ class Row:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_s: float = 0.0
+    characters: int = 0
+    pages: int = 0
+    images: int = 0
+    megapixel_steps: float = 0.0
     queued_s: float = 0.0
     load_s: float = 0.0
+    own_load_s: float = 0.0
     first_s: float = 0.0
     run_s: float = 0.0
     seconds: float = 0.0
@@ -86,18 +96,44 @@ class Filters(TypedDict, total=False):
     user_key: str | None
     session: str | None
     dialect: str | None
+    task: str | None
+    caller: str | None
+    status: str | None
+    request_id: str | None
+
+
+Grouping = Literal["model", "day", "dialect", "project", "task", "caller", "user_key", "status"]
+GROUPINGS: tuple[str, ...] = get_args(Grouping)
+MEASURES = tuple(f.name for f in fields(Usage))
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Sums over the rows that share `key`: a model, a day as YYYY-MM-DD, …; "" is no project."""
+    """Sums over the rows that share `key`: a model, a day as YYYY-MM-DD, …; "" is no project.
+
+    Args:
+        failed: those that ended in an error.
+        run_s: device-seconds: how long each request was worked on, together. A batch serves several at once, so
+            this may be more than the clock's.
+        own_load_s: seconds of loadings, each counted once, with the request that brought it about.
+        seconds: on the callers' clocks, waiting included.
+    """
 
     key: str
     requests: int
+    failed: int
+    seconds: float
     input_tokens: int
     output_tokens: int
     cached_tokens: int
-    seconds: float
+    reasoning_tokens: int
+    audio_s: float
+    characters: int
+    pages: int
+    images: int
+    megapixel_steps: float
+    own_load_s: float
+    run_s: float
 
 
 class Ledger:
@@ -145,14 +181,25 @@ class Ledger:
         return await self._database.aread(lambda c: _count(c, filters))
 
     async def totals(
-        self,
-        by: Literal["model", "day", "dialect", "project"] = "model",
-        **filters: Unpack[Filters],
+        self, by: Grouping = "model", *, limit: int = PAGE_LIMIT, **filters: Unpack[Filters]
     ) -> list[Total]:
-        """Sums by model, dialect or project (most requests first) or by UTC day (newest first)."""
-        if by not in ("model", "day", "dialect", "project"):
-            raise BadValue("Totals go by model, day, dialect or project.", param="by")
-        return await self._database.aread(lambda c: _sum(c, by, filters))
+        """Sums by one thing, most requests first, or by UTC day, newest first; at most `limit` of them.
+
+        Raises:
+            BadValue: they do not go by that.
+        """
+        if by not in GROUPINGS:
+            raise BadValue(f"Totals go by {', '.join(GROUPINGS)}.", param="by")
+        return await self._database.aread(lambda c: _sum(c, by, filters, limit))
+
+    async def pieces(self, size: int, **filters: Unpack[Filters]) -> AsyncGenerator[list[Row]]:
+        """All rows in pieces of `size`, oldest first and without their texts."""
+        last: tuple[datetime, int] | None = None
+        while found := await self._database.aread(
+            lambda c, last=last: _piece(c, filters, last, size)  # type: ignore[misc]
+        ):
+            last = found[-1][1].started_at, found[-1][0]
+            yield [row for _, row in found]
 
     async def prune(self, now: datetime | None = None) -> int:
         """Forget the texts older than the retention setting; the rows stay. How many went."""
@@ -275,23 +322,45 @@ def _count(connection: Connection, filters: Filters) -> int:
     return connection.scalar(counted) or 0
 
 
-def _sum(connection: Connection, by: str, filters: Filters) -> list[Total]:
-    from sqlalchemy import desc, func, select
+def _piece(
+    connection: Connection, filters: Filters, last: tuple[datetime, int] | None, size: int
+) -> list[tuple[int, Row]]:
+    """The rows behind the last one that was taken, with their numbers."""
+    from sqlalchemy import or_, select
+
+    from engine.tables import ledger
+
+    when, number = ledger.c.started_at, ledger.c.number
+    names = [f.name for f in fields(Row) if f.name not in TEXTS]
+    chosen = select(number, *(ledger.c[name] for name in names)).where(*_where(filters))
+    if last is not None:  # said twice, so that an index finds the place
+        chosen = chosen.where(when >= last[0], or_(when > last[0], number > last[1]))
+    found = connection.execute(chosen.order_by(when, number).limit(size))
+    return [(row[0], Row(**dict(zip(names, row[1:], strict=True)))) for row in found]
+
+
+def _sum(connection: Connection, by: str, filters: Filters, limit: int) -> list[Total]:
+    from sqlalchemy import case, desc, func, select
 
     from engine.tables import ledger
 
     key = func.date(ledger.c.started_at) if by == "day" else ledger.c[by]
-    summed = ("input_tokens", "output_tokens", "cached_tokens", "seconds")
-    sums = [func.sum(ledger.c[name]) for name in summed]
+    failed = func.sum(case((ledger.c.status.in_(WELL), 0), else_=1))
+    summed = [f.name for f in fields(Total)[3:]]
     requests = func.count()
     order = [desc(key)] if by == "day" else [requests.desc(), key]
+    sums = select(key, requests, failed, *(func.sum(ledger.c[name]) for name in summed))
     found = connection.execute(
-        select(key, requests, *sums).where(*_where(filters)).group_by(key).order_by(*order)
+        sums.where(*_where(filters)).group_by(key).order_by(*order).limit(limit)
     )
+    kinds = {f.name: float if f.type == "float" else int for f in fields(Total)}
     return [
-        Total(str(key or ""), n, int(read), int(made), int(cached), float(seconds))
-        for key, n, read, made, cached, seconds in found
-    ]
+        Total(
+            str(key or ""), n, int(bad),
+            **{name: kinds[name](value) for name, value in zip(summed, sums, strict=True)},
+        )
+        for key, n, bad, *sums in found
+    ]  # fmt: skip
 
 
 def _forget(connection: Connection, before: datetime) -> int:
