@@ -71,11 +71,13 @@ from engine.status import EngineStatus, LaneStatus, ResidentModel
 from engine.system import Sample
 from engine.transcripts import Conversation, Entry
 from engine.turns import Turn
-from engine.usage import GROUPINGS, Filters, Row, Total
+from engine.usage import Row
 from engine.usage_export import USAGE_FILES, export_usage
+from engine.usage_queries import GROUPINGS, MEASURED, Filters, Total
 
 __all__ = [
     "GROUPINGS",
+    "MEASURED",
     "USAGE_FILES",
     "VERSION",
     "WAITING",

@@ -100,6 +100,10 @@ class Containers:
         self._used = {row["Id"]: u for row in found if (u := self._used.get(row["Id"]))}
         return [_container(row, load) for row, load in zip(found, used, strict=True)]
 
+    async def get(self, name: str) -> Container:
+        """One of them, by its id or name, without what it uses."""
+        return await self._run(lambda: _container(self._find(name)))
+
     async def act(self, name: str, action: Action) -> Container:
         """Start, stop or restart one; how it stands after that. What is so already is no error."""
 

@@ -11,26 +11,38 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
 
 from engine.database import Database, storable
 from engine.errors import AtelierError, BadValue
 from engine.events import Usage
 from engine.processes import is_dead, name_process
+from engine.usage_queries import (
+    GROUPINGS,
+    MEASURED,
+    WORD_LIMIT,
+    Filters,
+    Grouping,
+    Total,
+    count,
+    series,
+    sums,
+    utc,
+    where,
+)
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Select
+    from sqlalchemy import Connection, Select
 
     from engine.settings import Settings
 
 TEXT_LIMIT = 1_000_000  # characters kept of a request's messages together, and of its answer
-WORD_LIMIT = 256
 PAGE_LIMIT = 1000
 PRUNED_AT_ONCE = 1000  # rows a commit, so that pruning never holds up other writes
 FORGOTTEN = timedelta(days=1)  # a row this old that still says "started" was abandoned
 TEXTS = ("input", "output")
-WELL = ("ok", "started", "stopped", "cancelled")  # every other status is an error's code
+MEASURES = tuple(f.name for f in fields(Usage))
 log = logging.getLogger("atelier.usage")
 
 
@@ -86,56 +98,6 @@ class Row:
     output: str | None = None
 
 
-class Filters(TypedDict, total=False):
-    """Which rows; None or absent leaves all. `since` <= started_at < `until`, naive means UTC."""
-
-    since: datetime | None
-    until: datetime | None
-    project: str | None
-    model: str | None
-    user_key: str | None
-    session: str | None
-    dialect: str | None
-    task: str | None
-    caller: str | None
-    status: str | None
-    request_id: str | None
-
-
-Grouping = Literal["model", "day", "dialect", "project", "task", "caller", "user_key", "status"]
-GROUPINGS: tuple[str, ...] = get_args(Grouping)
-MEASURES = tuple(f.name for f in fields(Usage))
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """Sums over the rows that share `key`: a model, a day as YYYY-MM-DD, …; "" is no project.
-
-    Args:
-        failed: those that ended in an error.
-        run_s: device-seconds: how long each request was worked on, together. A batch serves several at once, so
-            this may be more than the clock's.
-        own_load_s: seconds of loadings, each counted once, with the request that brought it about.
-        seconds: on the callers' clocks, waiting included.
-    """
-
-    key: str
-    requests: int
-    failed: int
-    seconds: float
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    reasoning_tokens: int
-    audio_s: float
-    characters: int
-    pages: int
-    images: int
-    megapixel_steps: float
-    own_load_s: float
-    run_s: float
-
-
 class Ledger:
     """The rows of all requests.
 
@@ -178,7 +140,7 @@ class Ledger:
 
     async def count(self, **filters: Unpack[Filters]) -> int:
         """How many rows there are."""
-        return await self._database.aread(lambda c: _count(c, filters))
+        return await self._database.aread(lambda c: count(c, filters))
 
     async def totals(
         self, by: Grouping = "model", *, limit: int = PAGE_LIMIT, **filters: Unpack[Filters]
@@ -190,7 +152,19 @@ class Ledger:
         """
         if by not in GROUPINGS:
             raise BadValue(f"Totals go by {', '.join(GROUPINGS)}.", param="by")
-        return await self._database.aread(lambda c: _sum(c, by, filters, limit))
+        return await self._database.aread(lambda c: sums(c, by, filters, limit))
+
+    async def series(
+        self, by: Grouping = "model", measure: str = "requests", **filters: Unpack[Filters]
+    ) -> list[tuple[str, str, float]]:
+        """(moment, key, amount) by time and one thing: hours where the filters span up to three days, else UTC days.
+
+        Raises:
+            BadValue: there is no such grouping, by day it goes anyway, or no such measure.
+        """
+        if by not in GROUPINGS or by == "day" or measure not in MEASURED:
+            raise BadValue(f"A series is of {', '.join(MEASURED)}, by {', '.join(GROUPINGS)}.")
+        return await self._database.aread(lambda c: series(c, by, measure, filters))
 
     async def pieces(self, size: int, **filters: Unpack[Filters]) -> AsyncGenerator[list[Row]]:
         """All rows in pieces of `size`, oldest first and without their texts."""
@@ -248,7 +222,7 @@ def _save(connection: Connection, values: dict[str, Any]) -> None:
         for name, value in values.items()
         if name not in TEXTS
     }
-    row["started_at"] = _utc(row["started_at"])
+    row["started_at"] = utc(row["started_at"])
     number = connection.scalar(select(ledger.c.number).where(ledger.c.id == row["id"]))
     if number is None:
         (number,) = connection.execute(insert(ledger), row).inserted_primary_key or (None,)
@@ -275,21 +249,6 @@ def _shorten(messages: list[dict[str, Any]] | None) -> list[dict[str, Any]] | No
     ]
 
 
-def _where(filters: Filters) -> list[ColumnElement[bool]]:
-    from engine.tables import ledger
-
-    conditions: list[ColumnElement[bool]] = []
-    for name, value in filters.items():
-        if value is None:
-            continue
-        if isinstance(value, datetime):
-            edge, started = _utc(value), ledger.c.started_at
-            conditions.append(started >= edge if name == "since" else started < edge)
-        else:
-            conditions.append(ledger.c[name] == storable(str(value))[:WORD_LIMIT])
-    return conditions
-
-
 def select_page(filters: Filters, limit: int, offset: int) -> Select[Any]:
     """The statement of `Ledger.rows`: picks the rows in an index alone, then fetches them."""
     from sqlalchemy import select
@@ -297,7 +256,7 @@ def select_page(filters: Filters, limit: int, offset: int) -> Select[Any]:
     from engine.tables import ledger, ledger_text
 
     newest = ledger.c.started_at.desc(), ledger.c.number.desc()
-    picked = select(ledger.c.number).where(*_where(filters)).order_by(*newest)
+    picked = select(ledger.c.number).where(*where(filters)).order_by(*newest)
     page = picked.limit(limit).offset(offset).subquery("page")
     columns = [ledger.c[f.name] for f in fields(Row) if f.name not in TEXTS]
     return (
@@ -313,15 +272,6 @@ def _page(connection: Connection, filters: Filters, limit: int, offset: int) -> 
     return [Row(**row) for row in found]
 
 
-def _count(connection: Connection, filters: Filters) -> int:
-    from sqlalchemy import func, select
-
-    from engine.tables import ledger
-
-    counted = select(func.count()).select_from(ledger).where(*_where(filters))
-    return connection.scalar(counted) or 0
-
-
 def _piece(
     connection: Connection, filters: Filters, last: tuple[datetime, int] | None, size: int
 ) -> list[tuple[int, Row]]:
@@ -332,35 +282,11 @@ def _piece(
 
     when, number = ledger.c.started_at, ledger.c.number
     names = [f.name for f in fields(Row) if f.name not in TEXTS]
-    chosen = select(number, *(ledger.c[name] for name in names)).where(*_where(filters))
+    chosen = select(number, *(ledger.c[name] for name in names)).where(*where(filters))
     if last is not None:  # said twice, so that an index finds the place
         chosen = chosen.where(when >= last[0], or_(when > last[0], number > last[1]))
     found = connection.execute(chosen.order_by(when, number).limit(size))
     return [(row[0], Row(**dict(zip(names, row[1:], strict=True)))) for row in found]
-
-
-def _sum(connection: Connection, by: str, filters: Filters, limit: int) -> list[Total]:
-    from sqlalchemy import case, desc, func, select
-
-    from engine.tables import ledger
-
-    key = func.date(ledger.c.started_at) if by == "day" else ledger.c[by]
-    failed = func.sum(case((ledger.c.status.in_(WELL), 0), else_=1))
-    summed = [f.name for f in fields(Total)[3:]]
-    requests = func.count()
-    order = [desc(key)] if by == "day" else [requests.desc(), key]
-    sums = select(key, requests, failed, *(func.sum(ledger.c[name]) for name in summed))
-    found = connection.execute(
-        sums.where(*_where(filters)).group_by(key).order_by(*order).limit(limit)
-    )
-    kinds = {f.name: float if f.type == "float" else int for f in fields(Total)}
-    return [
-        Total(
-            str(key or ""), n, int(bad),
-            **{name: kinds[name](value) for name, value in zip(summed, sums, strict=True)},
-        )
-        for key, n, bad, *sums in found
-    ]  # fmt: skip
 
 
 def _forget(connection: Connection, before: datetime) -> int:
@@ -371,7 +297,3 @@ def _forget(connection: Connection, before: datetime) -> int:
     old = select(ledger_text.c.number).where(ledger_text.c.started_at < before)
     some = old.order_by(ledger_text.c.started_at).limit(PRUNED_AT_ONCE).scalar_subquery()
     return connection.execute(delete(ledger_text).where(ledger_text.c.number.in_(some))).rowcount
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
