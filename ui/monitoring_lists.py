@@ -77,7 +77,7 @@ def _container(one: Container, opened: bool, output: str, language: str) -> str:
     text = flat(output) if output.strip() else flat(say("monitoring.no_output", language))
     tail = f'<pre class="output" tabindex="0" data-key="output">{text}</pre>' if opened else ""
     return (
-        f'<article class="container {"up" if going else "off"}" data-key="{flat(one.id)}"><header><i class="dot"></i>'
+        f'<article class="crate {"up" if going else "off"}" data-key="{flat(one.id)}"><header><i class="dot"></i>'
         f'<h4>{flat(one.name)}</h4><span class="badge">{flat(state)}</span></header>'
         f'<p class="facts">{" · ".join(flat(fact) for fact in facts if fact)}</p>{figures}'
         f"<footer>{tools}{show}</footer>{tail}</article>"
