@@ -26,6 +26,7 @@ from routers import (
     host,
     jobs,
     models,
+    monitor,
     ocr,
     ollama,
     openai,
@@ -38,8 +39,22 @@ from routers.refusals import Refusals
 from routers.wire import Gone, Pace, nobody
 
 ROUTERS = (
-    models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, chatvlm, files, docs, signin,
-)  # fmt: skip
+    models,
+    servers,
+    openai,
+    ollama,
+    jobs,
+    ocr,
+    monitor,
+    host,
+    vision,
+    brenda_ai,
+    brenda_image,
+    chatvlm,
+    files,
+    docs,
+    signin,
+)
 SHAPES = (
     (models.PATHS, models.error, 422),
     (jobs.PATHS, jobs.error, 422),
@@ -56,6 +71,7 @@ TAGS = [
     {"name": "Jobs", "description": "Tickets of requests, downloads and documents."},
     {"name": "OCR", "description": "Documents read at once, or kept and read in the background."},
     {"name": "Files", "description": "One shared folder: uploads, ranges, archives, a trash."},
+    {"name": "Monitoring", "description": "The machine, containers, the log, Prometheus."},
     {"name": "Ollama Host", "description": "Plain text questions and the usage dashboard."},
     {"name": "Ollama Vision", "description": "Pictures analysed, and the model that sees them."},
     {"name": "Brenda", "description": "Chats with sessions and stop; pictures labelled and read."},
@@ -66,6 +82,7 @@ ADMIN = (
     ("*", "/api/v1/admin/"),
     ("DELETE", "/models/"),
     *models.ADMIN,
+    *monitor.ADMIN,
     *servers.ADMIN,
     *ollama.ADMIN,
 )

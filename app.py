@@ -36,6 +36,7 @@ from middleware.front import Front
 from middleware.gate import COOKIE, Gate
 from middleware.hosts import Hosts
 from middleware.ids import Ids
+from middleware.meter import Meter
 from middleware.origins import Origins
 from middleware.page import Build, Page
 from middleware.rates import Limiter, Rates
@@ -80,6 +81,10 @@ class Application:
         app = self.hosts = Hosts(app, refuse, _names(settings))
         app = Ending(app, refuse)
         app = Safety(app, FRAMED_BY if _on_spaces() else "")
+        counts = engine.monitor.metrics
+        app = Meter(
+            app, counts.served, counts.broke, [route.path for route in self.api.state.routes]
+        )
         self._app = Ids(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -304,6 +309,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "timeout_graceful_shutdown": settings.shutdown_timeout,
         "server_header": False,
         "access_log": False,
+        "log_config": None,  # uvicorn's records go where ours do
         "log_level": "warning",
         "ssl_certfile": tls and str(tls[0]),
         "ssl_keyfile": tls and str(tls[1]),

@@ -5,6 +5,7 @@ from engine.answers import key_of
 from engine.binding import bind
 from engine.callers import Caller, Priority
 from engine.cards import Card
+from engine.containers import Container, Load
 from engine.engine import VERSION, Engine
 from engine.errors import (
     AtelierError,
@@ -42,7 +43,8 @@ from engine.events import (
 )
 from engine.jail import FileEntry
 from engine.jobs import Ticket
-from engine.logs import write_logs
+from engine.logs import Entry as Record
+from engine.logs import request_id, write_logs
 from engine.papers import Paper
 from engine.pictures import Measure, measure
 from engine.plan import Leaving, Plan
@@ -68,10 +70,17 @@ from engine.requests import (
 from engine.servers import Server
 from engine.settings import Settings
 from engine.status import EngineStatus, LaneStatus, ResidentModel
+from engine.system import Sample
 from engine.transcripts import Conversation, Entry
 from engine.turns import Turn
+from engine.usage import Row
+from engine.usage_export import USAGE_FILES, export_usage
+from engine.usage_queries import GROUPINGS, MEASURED, Filters, Total
 
 __all__ = [
+    "GROUPINGS",
+    "MEASURED",
+    "USAGE_FILES",
     "VERSION",
     "WAITING",
     "Access",
@@ -86,6 +95,7 @@ __all__ = [
     "Card",
     "ChatRequest",
     "Conflict",
+    "Container",
     "Conversation",
     "DetectRequest",
     "Done",
@@ -95,12 +105,14 @@ __all__ = [
     "Entry",
     "Event",
     "FileEntry",
+    "Filters",
     "Forbidden",
     "ImagePart",
     "LabelRequest",
     "LaneStatus",
     "Leaving",
     "Limited",
+    "Load",
     "Loading",
     "Measure",
     "Message",
@@ -116,9 +128,12 @@ __all__ = [
     "Queued",
     "Rank",
     "Reasoning",
+    "Record",
     "Request",
     "ResidentModel",
     "Result",
+    "Row",
+    "Sample",
     "Segment",
     "Server",
     "Settings",
@@ -131,6 +146,7 @@ __all__ = [
     "TooLarge",
     "Tool",
     "ToolCall",
+    "Total",
     "TranscribeRequest",
     "TranslateRequest",
     "Turn",
@@ -140,8 +156,10 @@ __all__ = [
     "Vector",
     "Word",
     "bind",
+    "export_usage",
     "fold",
     "key_of",
     "measure",
+    "request_id",
     "write_logs",
 ]

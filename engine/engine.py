@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any
 
 from engine.admission import check_pictures
 from engine.adopt import Adoption
 from engine.answers import Answers
 from engine.callers import Caller
 from engine.cards import Cards
+from engine.chores import keep_house
 from engine.composed import Composed
 from engine.conversations import Conversations
 from engine.database import Database
@@ -38,16 +39,17 @@ from engine.job import Job
 from engine.jobs import Jobs, Phase, Track
 from engine.lane import Lane
 from engine.models import Models
+from engine.monitor import Monitor
 from engine.network import set_switches
 from engine.reading import choose_reader
-from engine.registry import SENT, ModelSpec, Registry, discover
+from engine.registry import ModelSpec, Registry, discover
 from engine.remote_lane import RemoteLane
-from engine.requests import Capability, ChatRequest, Request
+from engine.requests import ChatRequest, Request
 from engine.sessions import Sessions
 from engine.settings import Settings
 from engine.status import EngineStatus
 from engine.turns import Turns
-from engine.usage import Ledger, Row
+from engine.usage import MEASURES, Ledger, Row
 
 VERSION = "0.1.0"
 BEGUN_AFTER = (
@@ -75,6 +77,7 @@ class Engine(Models, Composed):
         answers: those that may be given once more within the hour.
         documents: stored ones, read in the background.
         files: the files area.
+        monitor: the machine, numbers for Prometheus, the log's last lines, containers.
     """
 
     settings: Settings
@@ -96,6 +99,8 @@ class Engine(Models, Composed):
     documents: Documents = field(init=False)
     files: Files = field(init=False)
     adoption: Adoption = field(init=False)
+    monitor: Monitor = field(init=False)
+    _made: int = 0
     _running: dict[str, tuple[Caller, Track]] = field(default_factory=dict)
     _born: float = field(default_factory=time.monotonic)
     _opening: asyncio.Task[None] | None = None
@@ -105,6 +110,8 @@ class Engine(Models, Composed):
         self.adoption = Adoption(self.settings, self.registry, self.families, self.servers)
         self.answers = Answers(self.settings.redis_url)
         self.files = Files(self.settings)
+        self.monitor = Monitor(self.settings, VERSION, self.status, self.made)
+        self.lane.hear(self.monitor.metrics)
         self.documents = Documents(
             self.settings, self.database, self.jobs, partial(choose_reader, self), self.read
         )
@@ -156,9 +163,10 @@ class Engine(Models, Composed):
     async def start(self) -> None:
         """Open the database in the background and begin the hourly chores."""
         self._opening = asyncio.create_task(asyncio.to_thread(self.database.open))
-        self._chores = asyncio.create_task(self._keep_house(self._opening))
+        self._chores = asyncio.create_task(keep_house(self, self._opening))
         self.servers.start(self._opening)
         self.files.start()
+        self.monitor.start()
 
     async def close(self) -> None:
         """End what runs, unload the models, write the last rows."""
@@ -173,6 +181,7 @@ class Engine(Models, Composed):
         await self.turns.close()
         await self.answers.close()
         await self.remote.close()
+        await self.monitor.close()
         await asyncio.to_thread(self.lane.close)
         await asyncio.sleep(0)  # lets cancelled streams write their rows
         if self._opening is not None:
@@ -218,12 +227,12 @@ class Engine(Models, Composed):
             row.status, failed = error.code, error
             raise
         finally:
-            usage = job.usage if job is not None else Usage()
             if job is not None:
                 begun.cancel()
                 job.cancel()
                 if not job.over:
                     self._lane(spec).nudge()
+            usage = job.usage if job is not None else Usage()
             self._running.pop(row.id, None)
             phase: Phase = "failed" if failed else "done" if row.status == "ok" else "cancelled"
             self.jobs.end(track, phase, failed)
@@ -292,17 +301,21 @@ class Engine(Models, Composed):
         )
 
     def _record(self, row: Row, usage: Usage, result: Result, seconds: float) -> None:
-        row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens
-        row.cached_tokens = usage.cached_tokens
-        row.queued_s, row.load_s = usage.queued_s, usage.load_s
-        row.first_s, row.run_s = usage.first_s, usage.run_s
+        for name in MEASURES:
+            setattr(row, name, getattr(usage, name))
         row.seconds = seconds
         row.output = result.text
         self.usage.write(row)
+        self._made += usage.output_tokens
+        self.monitor.metrics.inferred(row)
         log.info(
             "%s %s %s in=%d out=%d %.2fs",
             row.task, row.model, row.status, row.input_tokens, row.output_tokens, seconds,
-            extra={"request_id": row.request_id, "dialect": row.dialect},
+            extra={
+                "request_id": row.request_id, "dialect": row.dialect, "task": row.task, "model": row.model,
+                "status": row.status, "input_tokens": row.input_tokens,
+                "output_tokens": row.output_tokens, "seconds": round(seconds, 3),
+            },
         )  # fmt: skip
 
     def stop(self, session: str) -> int:
@@ -325,51 +338,10 @@ class Engine(Models, Composed):
         lanes = (self.lane.status(), self.remote.status())
         return EngineStatus(version=VERSION, uptime_s=uptime, lanes=lanes)
 
-    async def _restore_defaults(self) -> None:
-        """Set the default models; those of another server may have to be looked for first."""
-        self.servers.restore()
-        given = self.settings.openai_model and f"openai/{self.settings.openai_model}"
-        chat = self.settings.default_chat or self.choices.get("default.chat") or given
-        vision = self.choices.get("default.chat.image") or self.settings.default_vision
-        wanted: list[tuple[Capability, str, str | None]] = [("chat", "", chat)]
-        wanted.append(("chat", "image", vision))
-        others: list[Capability] = [does for does in get_args(Capability) if does != "chat"]
-        wanted += [(does, "", self.choices.get(f"default.{does}")) for does in others]
-        for does, accepting, chosen in wanted:
-            if not chosen:
-                continue
-            if not self.registry.knows(chosen):
-                await self.servers.looked()
-            try:
-                self.registry.expect_default(does, chosen, accepting)
-                self.registry.set_default(does, chosen, accepting)
-            except AtelierError as error:
-                what = f"{does} about {SENT[accepting]}" if accepting else does
-                log.warning("The default model of %s: %s", what, error)
-
-    async def _keep_house(self, opening: asyncio.Task[None]) -> None:
-        """Once the database is open, restore what was chosen; then forget old texts every hour."""
-        try:
-            await asyncio.shield(opening)
-        except AtelierError as error:
-            log.error("Nothing can be kept: %s", error)
-            return
-        try:
-            await self.downloads.start()  # first: what was fetched may be the default
-        except AtelierError as error:
-            log.error("Downloads that were running do not go on: %s", error)
-        await self._restore_defaults()
-        try:
-            await self.documents.start()
-        except AtelierError as error:
-            log.error("Documents that were being read do not go on: %s", error)
-        while True:
-            try:
-                await self.usage.prune(datetime.now(UTC))
-                await self.documents.prune(datetime.now(UTC))
-            except AtelierError as error:
-                log.warning("Old texts stay for now: %s", error)
-            await asyncio.sleep(3600)
+    def made(self) -> int:
+        """Tokens made since the start, those of running requests included; any thread may ask."""
+        jobs = [track.job for _, track in list(self._running.values())]
+        return self._made + sum(job.usage.output_tokens for job in jobs if job is not None)
 
 
 def _asked(request: Request) -> list[dict[str, str]] | None:

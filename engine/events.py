@@ -36,6 +36,8 @@ class Usage:
     The backend counts while it works (`emit.count`); the lane adds the seconds (monotonic
     clock) when the request ends, so a backend's own `Done` carries no usage.
     `first_s` runs from the start of inference to the first content event, `run_s` over all of it.
+    `load_s` is the loading that was waited for; `own_load_s` the part that this request brought about, so
+    that sums over requests count every loading once.
 
     Args:
         audio_s: seconds of sound that were heard or made.
@@ -55,6 +57,7 @@ class Usage:
     megapixel_steps: float = 0.0
     queued_s: float = 0.0
     load_s: float = 0.0
+    own_load_s: float = 0.0
     first_s: float = 0.0
     run_s: float = 0.0
 

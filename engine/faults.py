@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from engine.errors import AtelierError, InferenceFailed, OutOfMemory
+from engine.errors import AtelierError, InferenceFailed, OutOfMemory, Unavailable
 
 log = logging.getLogger("atelier.faults")
 
@@ -16,11 +16,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def wrapped(error: Exception, model: str) -> AtelierError:
-    """The error a user may see; the traceback goes to the log alone."""
+def shutting_down() -> Unavailable:
+    """What everybody is told whose work ends with the server."""
+    return Unavailable("The server is shutting down. Ask again in a moment.", retry_after=5)
+
+
+def wrapped(error: Exception, model: str, request_id: str = "") -> AtelierError:
+    """The error a user may see; the traceback goes to the log alone, under the request's id."""
     if isinstance(error, AtelierError):
         return error
-    log.error("%s failed", model, exc_info=error)
+    log.error("%s failed", model, exc_info=error, extra={"request_id": request_id})
     if is_out_of_memory(error):
         return OutOfMemory(
             f"The device ran out of memory while {model} worked. Ask for less at once, or unload other models."

@@ -37,6 +37,7 @@ class Job:
     submitted: float = 0.0
     hold: float | None = None
     load_s: float = 0.0
+    own_load_s: float = 0.0
     tag: float = 0.0
     started: float | None = None
     first: float | None = None
@@ -109,7 +110,9 @@ class Job:
             await self._taken
 
     def cancel(self) -> None:
-        """Nobody reads any more: the work ends at its next `emit`."""
+        """Nobody reads any more: the work ends at its next `emit`. What it used by now is in its usage."""
+        if self.started is not None and not self.over and not self._times.run_s:
+            self._times = self._timed()
         self.cancelled = True
 
     def stop(self) -> bool:
@@ -168,19 +171,24 @@ class Job:
         self.started = now
         self.deadline = now + limit
         queued = max(0.0, now - self.submitted - self.load_s)
-        self._times = Usage(queued_s=queued, load_s=self.load_s)
+        self._times = Usage(queued_s=queued, load_s=self.load_s, own_load_s=self.own_load_s)
         self._counts = Units()
 
     def finish(self, done: Done) -> None:
         """The end that went well; fills the usage's seconds in."""
         if self.over:
             return
-        now = self.clock()
         if self.started is not None:
-            first = (self.first if self.first is not None else now) - self.started
-            self._times = replace(self._times, first_s=first, run_s=now - self.started)
+            self._times = self._timed()
         self.over = True
         self._inbox.append(Done(done.finish, self.usage, self.stopped))
+
+    def _timed(self) -> Usage:
+        """Its seconds, were it to end now."""
+        assert self.started is not None
+        now = self.clock()
+        first = (self.first if self.first is not None else now) - self.started
+        return replace(self._times, first_s=first, run_s=now - self.started)
 
     def fail(self, error: AtelierError) -> None:
         """The end that did not."""

@@ -18,15 +18,15 @@ from typing import Any
 from engine.callers import Caller, Priority
 from engine.demand import Remembered
 from engine.devices import Device
-from engine.errors import AtelierError, BackendDied, Cancelled, Unavailable
+from engine.errors import AtelierError, BackendDied, Cancelled
 from engine.events import Done, Event, Loading, Queued
-from engine.faults import is_out_of_memory, wrapped
+from engine.faults import is_out_of_memory, shutting_down, wrapped
 from engine.job import Job, deliver
 from engine.line import Line
 from engine.plan import Plan
 from engine.registry import Batcher, ModelSpec
 from engine.requests import Request
-from engine.residency import Residency
+from engine.residency import Ear, Residency
 from engine.resident import Resident
 from engine.settings import Settings
 from engine.status import LaneStatus
@@ -85,9 +85,7 @@ class Lane:
         job = Job(spec, request, caller, self.clock, loop, self.clock(), hold)
         with self._bell:
             if self._closing:
-                raise Unavailable(
-                    "The server is shutting down. Ask again in a moment.", retry_after=5
-                )
+                raise shutting_down()
             self._waiting.add(job, retry_after=max(1.0, self._pace * len(self._waiting)))
             if self._busy:  # the thread will not come round soon to say so
                 ahead = len(self._waiting) - 1
@@ -108,6 +106,10 @@ class Lane:
     def pin(self, model: str, pinned: bool) -> None:
         """Keep a model in memory whatever its keep-alive says."""
         self._send(lambda: self._models.pin(model, pinned))
+
+    def hear(self, ear: Ear) -> None:
+        """Tell of loadings and unloadings from now on."""
+        self._models.ear = ear
 
     def nudge(self) -> None:
         """Look at the queue again; after a job was cancelled."""
@@ -135,9 +137,7 @@ class Lane:
             jobs = [*self._waiting, *self._running]
             self._bell.notify()
         for job in jobs:
-            job.fail(
-                Unavailable("The server is shutting down. Ask again in a moment.", retry_after=5)
-            )
+            job.fail(shutting_down())
         deliver(jobs)
         if self._thread.is_alive():
             self._thread.join(seconds)
@@ -228,6 +228,7 @@ class Lane:
         finally:
             with self._bell:
                 self._loading, self._busy = "", busy
+            job.own_load_s += self.clock() - began
             for sharer in sharers:
                 sharer.load_s += self.clock() - began
                 if not sharer.over:
@@ -293,7 +294,7 @@ class Lane:
                 raise
             newest = [job for job in self._batches if self._running[job] is resident][-1]
             self._drop(newest, resident)
-            self.fail(newest, wrapped(error, resident.spec.id))
+            self.fail(newest, wrapped(error, resident.spec.id, newest.caller.request_id))
 
     def give_way(self, job: Job, worked: float) -> None:
         """In the middle of a long job, which just worked for so many seconds: a step for its equals,
@@ -320,15 +321,14 @@ class Lane:
         if isinstance(error, BackendDied):
             self._bury(resident, error)
             return
-        full = is_out_of_memory(error)
-        if full:  # before the lease ends, so that its own model stays
+        if full := is_out_of_memory(error):  # before the lease ends, so that its own model stays
             self._models.evict_idle()
         self._drop(job, resident)
         if full:
             self.device.release()
             if self._again(job):
                 return
-        self.fail(job, wrapped(error, resident.spec.id))
+        self.fail(job, wrapped(error, resident.spec.id, job.caller.request_id))
 
     def _bury(self, resident: Resident, error: Exception) -> None:
         """The backend itself failed: it is closed, and loaded anew for those that can still start over."""
@@ -338,7 +338,7 @@ class Lane:
         self._models.unload(resident, f"it failed ({type(error).__name__})")
         for job in jobs:
             if not (isinstance(error, BackendDied) and self._again(job)):
-                self.fail(job, wrapped(error, resident.spec.id))
+                self.fail(job, wrapped(error, resident.spec.id, job.caller.request_id))
 
     def _again(self, job: Job) -> bool:
         """Let a job that has published nothing wait for one more try. False: it had its tries."""

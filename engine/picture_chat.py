@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import exp
 from typing import TYPE_CHECKING
 
@@ -94,12 +94,5 @@ def question(
 
 def added(one: Usage, other: Usage) -> Usage:
     """Two runs' usage as that of one; the time to the first word is the first run's."""
-    return Usage(
-        input_tokens=one.input_tokens + other.input_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        cached_tokens=one.cached_tokens + other.cached_tokens,
-        queued_s=one.queued_s + other.queued_s,
-        load_s=one.load_s + other.load_s,
-        first_s=one.first_s or other.first_s,
-        run_s=one.run_s + other.run_s,
-    )
+    both = {f.name: getattr(one, f.name) + getattr(other, f.name) for f in fields(Usage)}
+    return Usage(**{**both, "first_s": one.first_s or other.first_s})

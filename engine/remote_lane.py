@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import Any, Unpack
 
 from engine.callers import Caller
-from engine.errors import AtelierError, Busy, Cancelled, TimedOut, Unavailable
+from engine.errors import AtelierError, Busy, Cancelled, TimedOut
 from engine.events import Done, Event, Queued, Units
-from engine.faults import wrapped
+from engine.faults import shutting_down, wrapped
 from engine.job import Job
 from engine.plan import Plan, elsewhere
 from engine.registry import ModelSpec
@@ -55,7 +55,7 @@ class RemoteLane:
     ) -> Job:
         """Start or queue a request (None: have the other server load the model). Raises Busy when the queue is full."""
         if self._closing:
-            raise Unavailable("The server is shutting down. Ask again in a moment.", retry_after=5)
+            raise shutting_down()
         if len(self._waiting) >= self._settings.max_waiting:
             raise Busy(
                 f"{len(self._waiting)} requests wait already. Ask again soon.", retry_after=5
@@ -74,7 +74,7 @@ class RemoteLane:
         except AtelierError as error:
             job.fail(error)
         except Exception as error:
-            job.fail(wrapped(error, job.spec.id))
+            job.fail(wrapped(error, job.spec.id, job.caller.request_id))
         finally:
             job.wake()
             self._tasks.pop(job, None)
@@ -190,9 +190,7 @@ class RemoteLane:
         self._closing = True
         tasks = list(self._tasks.items())
         for job, task in tasks:
-            job.fail(
-                Unavailable("The server is shutting down. Ask again in a moment.", retry_after=5)
-            )
+            job.fail(shutting_down())
             task.cancel()
         await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
         for task in self._unloading:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from engine.cooling import Cooling
 from engine.demand import Demand, Remembered
@@ -28,6 +28,14 @@ from engine.status import ResidentModel
 log = logging.getLogger("atelier.residency")
 SLACK = 200_000_000  # bytes of a closed model that may linger before it is worth a warning
 WATCH = 0.25  # seconds between two looks at what a working model holds
+
+
+class Ear(Protocol):
+    """Who is told what comes into the memory and what leaves it; on the lane's thread."""
+
+    def loaded(self, model: str, seconds: float) -> None: ...
+    def failed(self, model: str) -> None: ...
+    def unloaded(self, model: str, why: str) -> None: ...
 
 
 class Residency:
@@ -55,6 +63,7 @@ class Residency:
         self._changes = 0  # counts what may have made room
         self._blocked = ("", 0)
         self.left_behind = 0
+        self.ear: Ear | None = None
 
     def get(self, spec: ModelSpec) -> Resident | None:
         return self._residents.get(spec.id)
@@ -169,6 +178,8 @@ class Residency:
         )  # fmt: skip
         self._remember(resident)
         self._residents[spec.id] = resident
+        if self.ear is not None:
+            self.ear.loaded(spec.id, load_s)
         log.info("loaded %s as %s: %s in %.1f s", spec.id, form.label, gigabytes(memory), load_s)
         return resident
 
@@ -201,6 +212,8 @@ class Residency:
             self._device.release()
             if judged:
                 self._judge(spec.id, self._device.held() - before)
+            if self.ear is not None:
+                self.ear.failed(spec.id)
             raise self._cooling.fail(spec.id, error, self._device.title) from error
 
     def _tried(self, family: ModuleType | Any, spec: ModelSpec) -> Backend:
@@ -227,6 +240,8 @@ class Residency:
         if resident.grown:
             freed = before - self._device.held()
             self._judge(resident.spec.id, min(resident.memory, resident.grown) - freed)
+        if self.ear is not None:
+            self.ear.unloaded(resident.spec.id, why)
         log.info("unloaded %s: %s", resident.spec.id, why)
         for answer in resident.leaving:
             _tell(answer, True)

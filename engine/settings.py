@@ -236,6 +236,19 @@ class Settings(BaseSettings):
         True, description="Look for an Ollama on this machine while no other server is set."
     )
 
+    # Containers
+    containers_prefix: str = _named(
+        "brenda", "Containers whose names begin so may be seen and started; empty: none by name.",
+        "ATELIER_CONTAINERS_PREFIX", "CONTAINERS_PREFIX",
+    )  # fmt: skip
+    containers_label: str = Field(
+        "", description='Containers with this label ("key" or "key=value") may be as well.'
+    )
+    docker_host: str = _named(
+        "", 'The container engine ("unix:///run/podman/podman.sock"); empty: the first socket found.',
+        "ATELIER_DOCKER_HOST", "DOCKER_HOST",
+    )  # fmt: skip
+
     # Logs
     log_level: str = _named("INFO", "DEBUG, INFO, WARN or ERROR.", "ATELIER_LOG_LEVEL", "LOG_LEVEL")
     log_json: bool = _named(False, "Logs as JSON lines.", "ATELIER_LOG_JSON", "LOG_JSON")
@@ -270,6 +283,9 @@ class Settings(BaseSettings):
     @property
     def is_exposed(self) -> bool:
         """True when others can connect and no token is asked for: nothing may be destroyed then."""
+
+    def exposed(self) -> bool:
+        """True when anybody on a network can come in: what can destroy stays off then."""
         return not self.token and (self.share or not self.is_loopback)
 
     def listed(self, name: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0004"  # the newest migration; a test holds it against the scripts
+REVISION = "0005"  # the newest migration; a test holds it against the scripts
 VERSION_TABLE = "atelier_version"
 
 
@@ -81,10 +81,22 @@ ledger = Table(
     *map(_seconds, ("queued_s", "load_s", "first_s", "run_s", "seconds")),
     *map(_tag, ("project", "process_id", "subprocess_id", "user_key")),
     _word("server"),
+    *map(_whole, ("reasoning_tokens", "characters", "pages", "images")),
+    *map(_seconds, ("audio_s", "megapixel_steps", "own_load_s")),
     Index("ix_ledger_started", "started_at"),
+    Index("ix_ledger_request", "request_id"),
     *(
         Index(f"ix_ledger_{name}", name, "started_at")
-        for name in ("project", "model", "user_key", "session", "dialect")
+        for name in (
+            "project",
+            "model",
+            "user_key",
+            "session",
+            "dialect",
+            "caller",
+            "task",
+            "status",
+        )
     ),
     Index("ix_ledger_project_model", "project", "model", "started_at"),
     Index(

@@ -7,27 +7,42 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
 
 from engine.database import Database, storable
 from engine.errors import AtelierError, BadValue
+from engine.events import Usage
 from engine.processes import is_dead, name_process
+from engine.usage_queries import (
+    GROUPINGS,
+    MEASURED,
+    WORD_LIMIT,
+    Filters,
+    Grouping,
+    Total,
+    count,
+    series,
+    sums,
+    utc,
+    where,
+)
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Select
+    from sqlalchemy import Connection, Select
 
     from engine.settings import Settings
 
 TEXT_LIMIT = 1_000_000  # characters kept of a request's messages together, and of its answer
-WORD_LIMIT = 256
 PAGE_LIMIT = 1000
 PRUNED_AT_ONCE = 1000  # rows a commit, so that pruning never holds up other writes
 FORGOTTEN = timedelta(days=1)  # a row this old that still says "started" was abandoned
 TEXTS = ("input", "output")
+MEASURES = tuple(f.name for f in fields(Usage))
 log = logging.getLogger("atelier.usage")
 
 
@@ -44,7 +59,7 @@ class Row:
         task: the capability.
         status: "started", then "ok", "stopped", "cancelled" or an error's code; "interrupted" when
             the server died meanwhile.
-        queued_s, load_s, first_s, run_s: as in `engine.events.Usage`; `seconds` is the whole of it.
+        input_tokens … own_load_s: as in `engine.events.Usage`; `seconds` is the whole of it, on the clock.
         project, process_id, subprocess_id, user_key: the caller's own tags.
         input: the messages as {"role", "content"}; None where texts are not kept (any more).
         output: the answer's text; likewise.
@@ -63,8 +78,15 @@ class Row:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_s: float = 0.0
+    characters: int = 0
+    pages: int = 0
+    images: int = 0
+    megapixel_steps: float = 0.0
     queued_s: float = 0.0
     load_s: float = 0.0
+    own_load_s: float = 0.0
     first_s: float = 0.0
     run_s: float = 0.0
     seconds: float = 0.0
@@ -74,30 +96,6 @@ class Row:
     user_key: str | None = None
     input: list[dict[str, Any]] | None = None
     output: str | None = None
-
-
-class Filters(TypedDict, total=False):
-    """Which rows; None or absent leaves all. `since` <= started_at < `until`, naive means UTC."""
-
-    since: datetime | None
-    until: datetime | None
-    project: str | None
-    model: str | None
-    user_key: str | None
-    session: str | None
-    dialect: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """Sums over the rows that share `key`: a model, a day as YYYY-MM-DD, …; "" is no project."""
-
-    key: str
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    seconds: float
 
 
 class Ledger:
@@ -142,17 +140,40 @@ class Ledger:
 
     async def count(self, **filters: Unpack[Filters]) -> int:
         """How many rows there are."""
-        return await self._database.aread(lambda c: _count(c, filters))
+        return await self._database.aread(lambda c: count(c, filters))
 
     async def totals(
-        self,
-        by: Literal["model", "day", "dialect", "project"] = "model",
-        **filters: Unpack[Filters],
+        self, by: Grouping = "model", *, limit: int = PAGE_LIMIT, **filters: Unpack[Filters]
     ) -> list[Total]:
-        """Sums by model, dialect or project (most requests first) or by UTC day (newest first)."""
-        if by not in ("model", "day", "dialect", "project"):
-            raise BadValue("Totals go by model, day, dialect or project.", param="by")
-        return await self._database.aread(lambda c: _sum(c, by, filters))
+        """Sums by one thing, most requests first, or by UTC day, newest first; at most `limit` of them.
+
+        Raises:
+            BadValue: they do not go by that.
+        """
+        if by not in GROUPINGS:
+            raise BadValue(f"Totals go by {', '.join(GROUPINGS)}.", param="by")
+        return await self._database.aread(lambda c: sums(c, by, filters, limit))
+
+    async def series(
+        self, by: Grouping = "model", measure: str = "requests", **filters: Unpack[Filters]
+    ) -> list[tuple[str, str, float]]:
+        """(moment, key, amount) by time and one thing: hours where the filters span up to three days, else UTC days.
+
+        Raises:
+            BadValue: there is no such grouping, by day it goes anyway, or no such measure.
+        """
+        if by not in GROUPINGS or by == "day" or measure not in MEASURED:
+            raise BadValue(f"A series is of {', '.join(MEASURED)}, by {', '.join(GROUPINGS)}.")
+        return await self._database.aread(lambda c: series(c, by, measure, filters))
+
+    async def pieces(self, size: int, **filters: Unpack[Filters]) -> AsyncGenerator[list[Row]]:
+        """All rows in pieces of `size`, oldest first and without their texts."""
+        last: tuple[datetime, int] | None = None
+        while found := await self._database.aread(
+            lambda c, last=last: _piece(c, filters, last, size)  # type: ignore[misc]
+        ):
+            last = found[-1][1].started_at, found[-1][0]
+            yield [row for _, row in found]
 
     async def prune(self, now: datetime | None = None) -> int:
         """Forget the texts older than the retention setting; the rows stay. How many went."""
@@ -201,7 +222,7 @@ def _save(connection: Connection, values: dict[str, Any]) -> None:
         for name, value in values.items()
         if name not in TEXTS
     }
-    row["started_at"] = _utc(row["started_at"])
+    row["started_at"] = utc(row["started_at"])
     number = connection.scalar(select(ledger.c.number).where(ledger.c.id == row["id"]))
     if number is None:
         (number,) = connection.execute(insert(ledger), row).inserted_primary_key or (None,)
@@ -228,21 +249,6 @@ def _shorten(messages: list[dict[str, Any]] | None) -> list[dict[str, Any]] | No
     ]
 
 
-def _where(filters: Filters) -> list[ColumnElement[bool]]:
-    from engine.tables import ledger
-
-    conditions: list[ColumnElement[bool]] = []
-    for name, value in filters.items():
-        if value is None:
-            continue
-        if isinstance(value, datetime):
-            edge, started = _utc(value), ledger.c.started_at
-            conditions.append(started >= edge if name == "since" else started < edge)
-        else:
-            conditions.append(ledger.c[name] == storable(str(value))[:WORD_LIMIT])
-    return conditions
-
-
 def select_page(filters: Filters, limit: int, offset: int) -> Select[Any]:
     """The statement of `Ledger.rows`: picks the rows in an index alone, then fetches them."""
     from sqlalchemy import select
@@ -250,7 +256,7 @@ def select_page(filters: Filters, limit: int, offset: int) -> Select[Any]:
     from engine.tables import ledger, ledger_text
 
     newest = ledger.c.started_at.desc(), ledger.c.number.desc()
-    picked = select(ledger.c.number).where(*_where(filters)).order_by(*newest)
+    picked = select(ledger.c.number).where(*where(filters)).order_by(*newest)
     page = picked.limit(limit).offset(offset).subquery("page")
     columns = [ledger.c[f.name] for f in fields(Row) if f.name not in TEXTS]
     return (
@@ -266,32 +272,21 @@ def _page(connection: Connection, filters: Filters, limit: int, offset: int) -> 
     return [Row(**row) for row in found]
 
 
-def _count(connection: Connection, filters: Filters) -> int:
-    from sqlalchemy import func, select
+def _piece(
+    connection: Connection, filters: Filters, last: tuple[datetime, int] | None, size: int
+) -> list[tuple[int, Row]]:
+    """The rows behind the last one that was taken, with their numbers."""
+    from sqlalchemy import or_, select
 
     from engine.tables import ledger
 
-    counted = select(func.count()).select_from(ledger).where(*_where(filters))
-    return connection.scalar(counted) or 0
-
-
-def _sum(connection: Connection, by: str, filters: Filters) -> list[Total]:
-    from sqlalchemy import desc, func, select
-
-    from engine.tables import ledger
-
-    key = func.date(ledger.c.started_at) if by == "day" else ledger.c[by]
-    summed = ("input_tokens", "output_tokens", "cached_tokens", "seconds")
-    sums = [func.sum(ledger.c[name]) for name in summed]
-    requests = func.count()
-    order = [desc(key)] if by == "day" else [requests.desc(), key]
-    found = connection.execute(
-        select(key, requests, *sums).where(*_where(filters)).group_by(key).order_by(*order)
-    )
-    return [
-        Total(str(key or ""), n, int(read), int(made), int(cached), float(seconds))
-        for key, n, read, made, cached, seconds in found
-    ]
+    when, number = ledger.c.started_at, ledger.c.number
+    names = [f.name for f in fields(Row) if f.name not in TEXTS]
+    chosen = select(number, *(ledger.c[name] for name in names)).where(*where(filters))
+    if last is not None:  # said twice, so that an index finds the place
+        chosen = chosen.where(when >= last[0], or_(when > last[0], number > last[1]))
+    found = connection.execute(chosen.order_by(when, number).limit(size))
+    return [(row[0], Row(**dict(zip(names, row[1:], strict=True)))) for row in found]
 
 
 def _forget(connection: Connection, before: datetime) -> int:
@@ -302,7 +297,3 @@ def _forget(connection: Connection, before: datetime) -> int:
     old = select(ledger_text.c.number).where(ledger_text.c.started_at < before)
     some = old.order_by(ledger_text.c.started_at).limit(PRUNED_AT_ONCE).scalar_subquery()
     return connection.execute(delete(ledger_text).where(ledger_text.c.number.in_(some))).rowcount
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

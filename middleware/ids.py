@@ -8,6 +8,7 @@ import secrets
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from engine import request_id as current
 from middleware.scope import header, with_headers
 
 SENSIBLE = re.compile(r"[\w.:@+/=-]{1,128}", re.ASCII)
@@ -31,6 +32,7 @@ class Ids:
         request_id = _given(scope, b"x-request-id") or secrets.token_hex(12)
         session = _given(scope, b"x-session-id") or _browser(scope) or secrets.token_urlsafe(24)
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "session": session}
+        current.set(request_id)  # for the log; stays with this request's task
         ids = [(b"x-request-id", request_id.encode()), (b"x-session-id", session.encode())]
         await self.app(scope, receive, with_headers(send, ids))
 

@@ -1,25 +1,22 @@
 """The Ollama Host dialect: ask a model in plain text, and the dashboard over what was asked.
 
-Knows its four paths and the engine's events and ledger, nothing of models or access.
+Knows its paths and the engine's events, nothing of models or access; the ledger's are in `host_usage`.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from pydantic import Field
 from starlette.responses import Response
 
 from engine import BadValue, ChatRequest, Event, Message, Result, Text
-from routers import wire
+from routers import host_usage, wire
 from routers.bodies import Body, build, example, parts_of, shown
 from routers.refusals import plain
-
-NANOSECONDS = 1_000_000_000
 
 
 class AskBody(Body):
@@ -88,6 +85,7 @@ HOST = wire.Dialect(
     media="text/plain; charset=utf-8",
 )
 router = APIRouter(tags=["Ollama Host"])
+router.include_router(host_usage.router)
 
 
 @router.get("/api/v1/ai/models", summary="The chat models' names", responses=example(["llama3"]))
@@ -118,73 +116,3 @@ async def _ask(body: AskBody, http: HttpRequest, stream: bool) -> Response:
     meta = wire.meta_of(http, request, body.ignored("host"))
     events = wire.engine_of(http).run(request, wire.caller_of(http, "host", body.tags()))
     return await wire.respond(http, events, HOST, meta, stream=stream)
-
-
-@router.get(
-    "/api/v1/admin/dashboard",
-    summary="What was asked, of which model, for whom, and what it took",
-    responses=example(
-        [
-            {
-                "date": "2026-08-04T11:05:00+00:00",
-                "total_seconds": 1500000000,
-                "duration_s": 1.5,
-                "total_tokens": 123,
-                "input_tokens": 23,
-                "output_tokens": 100,
-                "model_name": "starter-chat",
-                "input": [{"role": "user", "content": "example"}],
-                "output": "the answer",
-                "project": "projeto1",
-                "process_id": "p001",
-                "subprocess_id": "s001",
-                "user_key": "u1",
-            }
-        ]
-    ),
-)
-async def dashboard(
-    http: HttpRequest,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    project: str | None = None,
-    model: str | None = None,
-    user_key: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
-) -> Response:
-    usage = wire.engine_of(http).usage
-    await usage.flush()
-    rows = await usage.rows(
-        since=since,
-        until=until,
-        project=project,
-        model=model,
-        user_key=user_key,
-        limit=limit,
-        offset=offset,
-    )
-    return wire.json([_row(row) for row in rows])
-
-
-def _row(row: Any) -> dict[str, Any]:
-    return {
-        "date": row.started_at.isoformat(),
-        "total_seconds": round(row.seconds * NANOSECONDS),
-        "duration_s": row.seconds,
-        "total_tokens": row.input_tokens + row.output_tokens,
-        "input_tokens": row.input_tokens,
-        "output_tokens": row.output_tokens,
-        "model_name": row.model,
-        "input": row.input,
-        "output": row.output,
-        "project": row.project or None,
-        "process_id": row.process_id or None,
-        "subprocess_id": row.subprocess_id or None,
-        "user_key": row.user_key or None,
-        "dialect": row.dialect,
-        "task": row.task,
-        "status": row.status,
-        "session": row.session,
-        "request_id": row.request_id,
-    }

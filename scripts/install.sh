@@ -12,7 +12,7 @@ packages=()
 [ -f packages.txt ] && mapfile -t packages < <(sed 's/[[:space:]]//g; /^$/d' packages.txt)
 if [ "$want" = test ]; then
     lists+=(requirements-dev.txt)
-    packages+=(chromium fonts-dejavu-core)
+    packages+=(chromium fonts-dejavu-core podman runc conmon busybox-static)
 fi
 
 say() { printf '%s\n' "$*" >&2; }
@@ -25,6 +25,7 @@ cost_of() {
         tesseract-ocr) echo "Cyrillic, Arabic and other scripts cannot be read from pictures" ;;
         tesseract-ocr-*) echo "texts in the language '${1#tesseract-ocr-}' are read worse or not at all" ;;
         chromium) echo "the browser tests cannot run" ;;
+        podman | runc | conmon | busybox-static) echo "the tests of containers cannot run" ;;
         fonts-dejavu-core) echo "the browser tests see boxes instead of letters" ;;
         *) echo "what needs it will say so" ;;
     esac

@@ -112,6 +112,7 @@ HEAVY = frozenset({
     "torch", "torchvision", "torchaudio", "transformers", "diffusers", "accelerate", "tokenizers",
     "safetensors", "huggingface_hub", "openai", "ollama", "pandas", "plotly", "numpy", "PIL",
     "faster_whisper", "TTS", "limits", "redis", "rapidocr", "openvino", "onnxruntime", "cv2", "pypdfium2", "pikepdf",
+    "docker", "prometheus_client", "pyarrow",
 })  # fmt: skip
 # Heavy too, but a module may be made of them if nobody imports that module at start.
 LATE = frozenset({"sqlalchemy", "alembic", "gradio"})

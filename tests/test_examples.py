@@ -31,6 +31,8 @@ EXPECTED = {
     "ocr_document.py": r"(?s)booklet-en.pdf: \d+ pages\n- page 1: [1-9]\d* words by \w+.*-searchable.pdf: \d{4,} bytes",
     "ollama_chat.py": r"(?s)- starter-chat:latest: .*completion.*\n.*\w+.*\[\d+ tokens in, \d+ out, [\d.]+ a second\]",
     "jobs_follow.py": r"(?s)\w+.*\[done: Hello! Who are you\?\]",
+    "monitor_usage.py": r"(?s)processor \d+ %, memory \d+ %.*\d+ waiting\n- starter-chat: [1-9]\d* requests, [1-9]\d* "
+    r"tokens.*\d+ rows; the last one is \w+, ok",
     "gradio_chat.py": r"\w{2,}",
 }
 SEEING = {"chatvlm_client.py", "chatvlm.sh", "vision_analyze.py", "vision.sh"}

@@ -56,7 +56,9 @@ def read_sheets(
             for number in plan.numbers:
                 done += 1
                 blank = Page(index, number, document.count, model=model)
-                emit(_read(document, blank, request, read))
+                page = _read(document, blank, request, read)
+                emit.count(pages=int(not page.error))
+                emit(page)
                 emit(Progress(done, total))
 
 

@@ -278,7 +278,8 @@ class _Run:
 
     def _take(self, future: Future[Page]) -> None:
         position, source = self._running.pop(future)
-        self._ready[position] = future.result()
+        self._ready[position] = page = future.result()
+        self._emit.count(pages=int(not page.error))
         source.left -= 1
         if not source.left:
             source.close()
