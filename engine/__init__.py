@@ -68,6 +68,7 @@ from engine.settings import Settings
 from engine.status import EngineStatus, LaneStatus, ResidentModel
 from engine.transcripts import Conversation, Entry
 from engine.turns import Turn
+from engine.voice import Heard, Mishap, Said, Timings, VoiceEvent, VoiceRequest
 
 __all__ = [
     "VERSION",
@@ -93,6 +94,7 @@ __all__ = [
     "Entry",
     "Event",
     "Forbidden",
+    "Heard",
     "ImagePart",
     "LabelRequest",
     "LaneStatus",
@@ -101,6 +103,7 @@ __all__ = [
     "Loading",
     "Measure",
     "Message",
+    "Mishap",
     "ModelSpec",
     "NoToken",
     "OcrRequest",
@@ -115,6 +118,7 @@ __all__ = [
     "Request",
     "ResidentModel",
     "Result",
+    "Said",
     "Segment",
     "Server",
     "Settings",
@@ -123,6 +127,7 @@ __all__ = [
     "Text",
     "TextPart",
     "Ticket",
+    "Timings",
     "TokenLogprob",
     "TooLarge",
     "Tool",
@@ -134,6 +139,8 @@ __all__ = [
     "Unknown",
     "Usage",
     "Vector",
+    "VoiceEvent",
+    "VoiceRequest",
     "Word",
     "bind",
     "fold",

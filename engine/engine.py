@@ -22,9 +22,11 @@ from engine.adopt import Adoption
 from engine.answers import Answers
 from engine.callers import Caller
 from engine.cards import Cards
+from engine.chain import Chains
 from engine.conversations import Conversations
 from engine.database import Database
 from engine.devices import Device, calm_threads, find_device
+from engine.dialogues import Dialogues
 from engine.discovery import Servers
 from engine.documents import Documents
 from engine.download_rows import DownloadRows
@@ -55,7 +57,7 @@ log = logging.getLogger("atelier.engine")
 
 
 @dataclass(slots=True)
-class Engine(Models):
+class Engine(Models, Chains):
     """Everything behind the door. Build it with `Engine.build`; use it between `start` and `close`.
 
     Attributes:
@@ -72,6 +74,7 @@ class Engine(Models):
         turns: answers being written into a conversation, detached from any page.
         answers: those that may be given once more within the hour.
         documents: stored ones, read in the background.
+        dialogues: spoken conversations by session.
     """
 
     settings: Settings
@@ -88,6 +91,7 @@ class Engine(Models):
     downloads: Downloads
     cards: Cards
     sessions: Sessions = field(default_factory=Sessions)
+    dialogues: Dialogues = field(default_factory=Dialogues)
     turns: Turns = field(init=False)
     answers: Answers = field(init=False)
     documents: Documents = field(init=False)
