@@ -66,9 +66,10 @@ from engine.requests import (
 from engine.servers import Server
 from engine.settings import Settings
 from engine.status import EngineStatus, LaneStatus, ResidentModel
+from engine.talk import Heard, Mishap, Said, Timings, VoiceEvent, VoiceRequest
 from engine.transcripts import Conversation, Entry
 from engine.turns import Turn
-from engine.voice import Heard, Mishap, Said, Timings, VoiceEvent, VoiceRequest
+from engine.voices import Voice
 
 __all__ = [
     "VERSION",
@@ -139,6 +140,7 @@ __all__ = [
     "Unknown",
     "Usage",
     "Vector",
+    "Voice",
     "VoiceEvent",
     "VoiceRequest",
     "Word",

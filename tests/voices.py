@@ -18,10 +18,11 @@ from engine.events import Audio, Done, Progress, Segment, Source, Text
 from engine.registry import BatchEmit, Emit, ModelSpec
 from engine.requests import ChatRequest, Request, SpeakRequest, TranscribeRequest
 from engine.settings import Settings
+from engine.voices import Voice
 
 RATE = 16_000
 STEP = 160  # samples of a character
-VOICES = ("Elise", "Bob")
+VOICES = {"Elise": "fr", "Bob": "en"}
 SPECS = (
     ModelSpec("ear", frozenset({"transcribe"}), "voices", memory=100, starter=True),
     ModelSpec("writer", frozenset({"chat"}), "voices", memory=100, starter=True, context=2000),
@@ -83,8 +84,8 @@ class Voices:
     def speak(self, request: SpeakRequest, emit: Emit) -> None:
         self.asked.append(request)
         began = time.monotonic()
-        if request.voice and request.voice not in VOICES:
-            raise BadValue("There is no such voice.", param="voice")
+        if request.language not in ("", "auto", "en", "fr"):
+            raise BadValue("That is not spoken here.", param="language")
         if "!mute" in request.text:
             raise RuntimeError("no voice in /etc/secret")
         half = len(request.text) // 2
@@ -164,6 +165,9 @@ def words_of(request: ChatRequest) -> list[str]:
 
 class Family:
     """The family; `made` holds its backends by model."""
+
+    def voices(self, spec: ModelSpec) -> tuple[Voice, ...]:
+        return tuple(Voice(name, spec.id, code) for name, code in VOICES.items())
 
     def __init__(self) -> None:
         self.made: dict[str, Voices] = {}
