@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from engine import VERSION, Access, AtelierError, Engine, Settings, write_logs
 from routers import (
     brenda_ai,
+    brenda_chaining,
     brenda_image,
     brenda_speech,
     chatvlm,
@@ -38,7 +39,7 @@ from routers.wire import Gone, Pace, nobody
 
 ROUTERS = (
     models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, brenda_speech,
-    chatvlm, docs, signin,
+    brenda_chaining, chatvlm, docs, signin,
 )  # fmt: skip
 SHAPES = (
     (models.PATHS, models.error, 422),

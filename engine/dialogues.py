@@ -196,6 +196,11 @@ class Dialogues:
         found = self._held.get(session)
         return tuple(found.entries) if found else ()
 
+    def kept(self, session: str) -> str:
+        """The conversation in the database that holds a session's dialogue; "": none does."""
+        found = self._held.get(session)
+        return found.conversation if found else ""
+
     def forget(self, session: str) -> bool:
         """End a session's dialogue, what is being said included. False: there was none."""
         found = self._held.pop(session, None)
