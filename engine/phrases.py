@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from engine.sentences import plain, said, take
 
-FIRST = 48  # width from which a first sentence is cut at a comma, so that its sound comes early
+FIRST = 30  # width from which a first sentence is cut at a comma, so that its sound comes early
 LEAST = 16  # width that stands before such a comma at least
 LONG = 220  # width from which any sentence is cut at a comma
 LONGEST = 340  # width from which it is cut between words
