@@ -33,11 +33,13 @@ class Speaker:
         rate: of what `utter` gives, in Hz.
         speeds: which speeds `utter` does by itself; beyond them the sound is stretched.
         longest: characters of a sentence that it is asked for at once.
+        clones: whether it speaks with the voice of a recording.
     """
 
     rate = RATE
     speeds = (1.0, 1.0)
     longest = LONGEST
+    clones = False
 
     def __init__(self, spec: ModelSpec, voices: Sequence[Voice]) -> None:
         self.spec = spec
@@ -48,17 +50,22 @@ class Speaker:
         """Say a text sentence by sentence.
 
         Raises:
-            BadValue: there is no text, or its language cannot be spoken.
+            BadValue: there is no text, its language cannot be spoken, or a voice is to be cloned that cannot.
             Unknown: there is no such voice.
         """
         text = plain(request.text)
         if not text:
             raise BadValue("There is no text to speak. Send some.", param="text")
+        if request.reference is not None and not self.clones:
+            raise BadValue(
+                f"'{self.spec.id}' cannot speak with the voice of a recording. Choose a model that clones.",
+                param="reference",
+            )
         language = spoken_language(request.language, self._own_codes())
         voice = self.voice(request, language, text)
         language = language or voice.language or guess_language(text)
         prepared = self.prepare(request, voice, language, emit)
-        sentences = split(text, self.longest)
+        sentences = split(text, self.longest_of(language))
         lengths = [len(sentence.text) for sentence in sentences]
         whole, total, before = sum(lengths), len(request.text), 0
         for number, sentence in enumerate(sentences, 1):
@@ -88,6 +95,10 @@ class Speaker:
         if not len(wave):
             return np.zeros(int(BREAK * RATE), np.float32)
         return self._levels.even(wave, RATE, voice.name)
+
+    def longest_of(self, language: str) -> int:
+        """Characters of a sentence of a language that it is asked for at once."""
+        return self.longest
 
     def _own_codes(self) -> frozenset[str]:
         return frozenset(voice.language for voice in self.voices) - {""}
