@@ -30,6 +30,7 @@ from routers import (
     ocr,
     ollama,
     openai,
+    page_files,
     servers,
     signin,
     vision,
@@ -39,7 +40,7 @@ from routers.wire import Gone, Pace, nobody
 
 ROUTERS = (
     models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, brenda_speech,
-    brenda_chaining, chatvlm, docs, signin,
+    brenda_chaining, chatvlm, docs, signin, page_files,
 )  # fmt: skip
 SHAPES = (
     (models.PATHS, models.error, 422),
