@@ -92,8 +92,9 @@
       const full = this.taking && this.frames.length > LONGEST;
       this.told(level, full ? "ends" : change, this.gate.quiet * FRAME);
     }
-    take() {
-      this.frames = this.before;
+    // Keep what is heard from now on; `carried`: frames that stand before it.
+    take(carried = []) {
+      this.frames = [...carried, ...this.before];
       this.before = [];
       this.taking = true;
     }

@@ -137,7 +137,7 @@
     for (const { role, text, cut } of facts.said) {
       const bubble = role === "user" ? ask(text) : answer();
       if (role === "user") continue;
-      bubble.said.textContent = text;
+      bubble.said.textContent = bare(text);
       if (cut) bubble.box.append(make("span", "cut", words.cut));
     }
     if (!facts.said.length) view("log").append(empty());
@@ -216,6 +216,9 @@
     requestAnimationFrame(rings);
   };
 
+  // Markdown's signs are not shown here, as they are not said.
+  const bare = (text) => text.replace(/\*\*|__|`+|^#{1,6} /gm, "").replace(/^([ \t]*)[-*] /gm, "$1• ");
+
   // Which phrase is being spoken; what was is dark, what comes is not yet.
   const mark = (piece) => {
     const about = piece?.about;
@@ -226,18 +229,19 @@
       const at = of.text.indexOf(about.text, of.marked);
       if (at < 0) return;
       of.marked = at;
-      said.textContent = of.text.slice(0, at);
-      spoken.textContent = about.text;
-      rest.textContent = of.text.slice(at + about.text.length);
+      of.shown = at + about.text.length;
+      said.textContent = bare(of.text.slice(0, at));
+      spoken.textContent = bare(about.text);
+      rest.textContent = bare(of.text.slice(of.shown));
     } else if (!of.going) {
-      said.textContent = of.text;
+      said.textContent = bare(of.text);
       spoken.textContent = rest.textContent = "";
     }
   };
   const write = (of, delta) => {
     const follow = near();
     of.text += delta;
-    of.bubble.rest.textContent += delta;
+    of.bubble.rest.textContent = bare(of.text.slice(of.shown ?? 0));
     if (follow) end();
   };
 
@@ -299,15 +303,20 @@
       said.textContent = until;
       spoken.textContent = "";
       rest.classList.add("unsaid");
-      box.append(make("span", "cut", words.cut));
+      box.insertBefore(make("span", "cut", words.cut), find(".times", box));
     } else {
       box?.remove();
+    }
+    if (state === "hearing") {
+      carried = turn.frames; // what was not heard yet goes with what is said now
+      turn.mine.parentElement.remove();
     }
     if (state !== "taking") state = "idle";
     paint();
   };
 
   let heard = 0;
+  let carried = [];
   let looking = null;
   let looked = 0;
   const hear = (level, change, quiet) => {
@@ -323,7 +332,8 @@
   const take = () => {
     if (state === "taking") return;
     trouble("");
-    ears.take();
+    ears.take(carried);
+    carried = [];
     state = "taking";
     looked = 0;
     turn = { at: {}, text: "", marked: 0, mine: ask("…"), control: new AbortController() };
@@ -352,6 +362,7 @@
     looking?.abort();
     looking = null;
     const length = ears.seconds;
+    turn.frames = ears.frames;
     const audio = ears.taken();
     if (!free) ears.stop();
     if (length < 0.25) {
@@ -434,6 +445,7 @@
   const say = (text) => {
     if (!text.trim() || !facts?.models.length) return;
     interrupt();
+    carried = [];
     if (state === "taking") ears.taken(), turn.mine.parentElement.remove();
     trouble("");
     mouth.wake();
@@ -491,6 +503,7 @@
   };
   const stop = () => {
     interrupt();
+    carried = [];
     if (state === "taking") ears.taken(), turn.mine.parentElement.remove(), (state = "idle");
     if (free) hands(false);
     paint();

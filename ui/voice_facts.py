@@ -23,7 +23,8 @@ from ui.words import say
 WORDS = (
     "voice.hello", "voice.how", "voice.talk", "voice.release", "voice.tap", "voice.hearing", "voice.thinking",
     "voice.speaking", "voice.loading", "voice.free", "voice.free_on", "voice.stop", "voice.new", "voice.open",
-    "voice.type", "voice.send", "voice.model", "voice.voice", "voice.language", "voice.listener", "voice.automatic", "voice.any",
+    "voice.type", "voice.send", "voice.model", "voice.voice", "voice.language", "voice.listener", "voice.automatic",
+    "voice.any",
     "voice.settings", "voice.you", "voice.nothing", "voice.cut", "voice.times", "voice.time_vad", "voice.time_stt",
     "voice.time_token", "voice.time_audio", "voice.insecure", "voice.denied", "voice.no_microphone", "voice.lost",
     "chat.sample_1", "chat.sample_2", "chat.sample_3",

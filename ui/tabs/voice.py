@@ -28,7 +28,5 @@ def build(engine: Engine) -> None:
     with gr.Column(elem_id="voice"):
         html("voice-view", MAIN)
     facts = html("voice-facts", visible="hidden")
-    look = gr.Textbox(
-        elem_id="voice-look", visible="hidden", show_label=False, label=label(TITLE)
-    )
+    look = gr.Textbox(elem_id="voice-look", visible="hidden", show_label=False, label=label(TITLE))
     look.change(Facts(engine).look, look, facts, **{**QUIET, "trigger_mode": "always_last"})
