@@ -19,7 +19,9 @@ from starlette.types import ASGIApp
 from engine import VERSION, Access, AtelierError, Engine, Settings, write_logs
 from routers import (
     brenda_ai,
+    brenda_chaining,
     brenda_image,
+    brenda_speech,
     chatvlm,
     docs,
     files,
@@ -30,6 +32,7 @@ from routers import (
     ocr,
     ollama,
     openai,
+    page_files,
     servers,
     signin,
     vision,
@@ -50,10 +53,13 @@ ROUTERS = (
     vision,
     brenda_ai,
     brenda_image,
+    brenda_speech,
+    brenda_chaining,
     chatvlm,
     files,
     docs,
     signin,
+    page_files,
 )
 SHAPES = (
     (models.PATHS, models.error, 422),
@@ -74,7 +80,10 @@ TAGS = [
     {"name": "Monitoring", "description": "The machine, containers, the log, Prometheus."},
     {"name": "Ollama Host", "description": "Plain text questions and the usage dashboard."},
     {"name": "Ollama Vision", "description": "Pictures analysed, and the model that sees them."},
-    {"name": "Brenda", "description": "Chats with sessions and stop; pictures labelled and read."},
+    {
+        "name": "Brenda",
+        "description": "Chats with sessions and stop; pictures labelled and read; speech.",
+    },
     {"name": "ChatVLM", "description": "Uploaded pictures: their text, and questions. Health."},
 ]
 FREE = frozenset({"/health", "/ready", "/signin", *docs.FREE})

@@ -71,11 +71,13 @@ from engine.servers import Server
 from engine.settings import Settings
 from engine.status import EngineStatus, LaneStatus, ResidentModel
 from engine.system import Sample
+from engine.talk import Heard, Mishap, Said, Timings, VoiceEvent, VoiceRequest
 from engine.transcripts import Conversation, Entry
 from engine.turns import Turn
 from engine.usage import Row
 from engine.usage_export import USAGE_FILES, export_usage
 from engine.usage_queries import GROUPINGS, MEASURED, Filters, Total
+from engine.voices import Voice
 
 __all__ = [
     "GROUPINGS",
@@ -107,6 +109,7 @@ __all__ = [
     "FileEntry",
     "Filters",
     "Forbidden",
+    "Heard",
     "ImagePart",
     "LabelRequest",
     "LaneStatus",
@@ -116,6 +119,7 @@ __all__ = [
     "Loading",
     "Measure",
     "Message",
+    "Mishap",
     "ModelSpec",
     "NoRoom",
     "NoToken",
@@ -133,6 +137,7 @@ __all__ = [
     "ResidentModel",
     "Result",
     "Row",
+    "Said",
     "Sample",
     "Segment",
     "Server",
@@ -142,6 +147,7 @@ __all__ = [
     "Text",
     "TextPart",
     "Ticket",
+    "Timings",
     "TokenLogprob",
     "TooLarge",
     "Tool",
@@ -154,6 +160,9 @@ __all__ = [
     "Unknown",
     "Usage",
     "Vector",
+    "Voice",
+    "VoiceEvent",
+    "VoiceRequest",
     "Word",
     "bind",
     "export_usage",

@@ -17,16 +17,18 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from engine.admission import check_pictures
+from engine.admission import check_pictures, check_sound
 from engine.adopt import Adoption
 from engine.answers import Answers
 from engine.callers import Caller
 from engine.cards import Cards
+from engine.chain import Chains
 from engine.chores import keep_house
 from engine.composed import Composed
 from engine.conversations import Conversations
 from engine.database import Database
 from engine.devices import Device, calm_threads, find_device
+from engine.dialogues import Dialogues
 from engine.discovery import Servers
 from engine.documents import Documents
 from engine.download_rows import DownloadRows
@@ -44,9 +46,10 @@ from engine.network import set_switches
 from engine.reading import choose_reader
 from engine.registry import ModelSpec, Registry, discover
 from engine.remote_lane import RemoteLane
-from engine.requests import ChatRequest, Request
+from engine.requests import ChatRequest, Request, SpeakRequest
 from engine.sessions import Sessions
 from engine.settings import Settings
+from engine.speaking import find_speaker
 from engine.status import EngineStatus
 from engine.turns import Turns
 from engine.usage import MEASURES, Ledger, Row
@@ -59,7 +62,7 @@ log = logging.getLogger("atelier.engine")
 
 
 @dataclass(slots=True)
-class Engine(Models, Composed):
+class Engine(Models, Composed, Chains):
     """Everything behind the door. Build it with `Engine.build`; use it between `start` and `close`.
 
     Attributes:
@@ -78,6 +81,7 @@ class Engine(Models, Composed):
         documents: stored ones, read in the background.
         files: the files area.
         monitor: the machine, numbers for Prometheus, the log's last lines, containers.
+        dialogues: spoken conversations by session.
     """
 
     settings: Settings
@@ -94,6 +98,7 @@ class Engine(Models, Composed):
     downloads: Downloads
     cards: Cards
     sessions: Sessions = field(default_factory=Sessions)
+    dialogues: Dialogues = field(default_factory=Dialogues)
     turns: Turns = field(init=False)
     answers: Answers = field(init=False)
     documents: Documents = field(init=False)
@@ -196,6 +201,7 @@ class Engine(Models, Composed):
         """
         spec = self.resolve(request, caller.session)
         await check_pictures(request, lambda: self._must_load(spec))
+        await check_sound(request, spec)
         ticket = caller.request_id or secrets.token_hex(8)
         row = self._row(ticket, spec, request, caller)
         track = self.jobs.begin(ticket, "request", self._title(row), spec.id, caller.session)
@@ -280,6 +286,8 @@ class Engine(Models, Composed):
             spec = self.registry.find(chosen)
             if does in spec.does and (not accepting or accepting in spec.accepts):
                 return self.served(spec)
+        if isinstance(request, SpeakRequest) and not request.model:
+            return find_speaker(self, request)
         return self.served(self.registry.resolve(request.model, does, accepting))
 
     def _row(self, ticket: str, spec: ModelSpec, request: Request, caller: Caller) -> Row:

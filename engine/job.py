@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.callers import Caller
+from engine.callers import Caller, Priority
 from engine.errors import AtelierError
 from engine.events import WAITING, Done, Event, Text, Units, Usage
 from engine.registry import ModelSpec
-from engine.requests import Request
+from engine.requests import Request, SpeakRequest
 
 # What `Usage` calls the units that are tokens.
 TOKENS = {name: f"{name}_tokens" for name in ("input", "output", "cached", "reasoning")}
@@ -135,6 +135,12 @@ class Job:
     def gone(self) -> bool:
         """True when the work should end: nobody reads, or the reader stopped it."""
         return self.cancelled or self.over
+
+    @property
+    def urgency(self) -> float:
+        """Its caller's class; a voice's own speech goes before what writes it, that both may go on together."""
+        voice = self.caller.priority == Priority.VOICE and isinstance(self.request, SpeakRequest)
+        return -0.5 if voice else float(self.caller.priority)
 
     @property
     def keep_alive(self) -> float | None:

@@ -175,7 +175,7 @@ class Lane:
         self._tell_positions()
         self.flush()
 
-    def _start_waiting(self, above: Priority | None) -> None:
+    def _start_waiting(self, above: float | None) -> None:
         """Start what can start, in order; what waits for memory holds back everything behind it."""
         while (job := self._next(above)) is not None:
             with self._bell:
@@ -184,7 +184,7 @@ class Lane:
             if resident is not None:
                 self._run(job, resident)
 
-    def _next(self, above: Priority | None) -> Job | None:
+    def _next(self, above: float | None) -> Job | None:
         """The first job that can start now."""
         with self._bell:
             jobs = self._waiting.ordered(self.clock(), above)
@@ -300,7 +300,7 @@ class Lane:
         """In the middle of a long job, which just worked for so many seconds: a step for its equals,
         and a good share for the more urgent."""
         self._step_batches(most=job.caller.priority)
-        self._start_waiting(above=job.caller.priority)
+        self._start_waiting(above=job.urgency)
         until = self.clock() + SHARE * max(MOMENT, worked)
         while self.clock() < until:
             urgent = [j for j in self._batches if j.caller.priority < job.caller.priority]
@@ -308,7 +308,7 @@ class Lane:
                 break
             self._step_batches(most=min(j.caller.priority for j in urgent))
             self.flush()
-            self._start_waiting(above=job.caller.priority)
+            self._start_waiting(above=job.urgency)
         self._tell_positions()
 
     # Endings

@@ -131,6 +131,21 @@ class Settings(BaseSettings):
         True,
         description="Read uncertain lines again with a larger model, if one is in memory and idle.",
     )
+    voice_listener: str = Field(
+        "whisper-small",
+        description="Who hears in spoken conversations, once it is here; until then the default.",
+    )
+    voice_speaker: str = Field(
+        "", description="Who speaks in spoken conversations; empty: the default that speaks."
+    )
+    voice: str = Field(
+        "", description='The voice of spoken conversations; empty: the language\'s own ("Elise").'
+    )
+    voice_system: str = Field(
+        "Your answer is spoken aloud. Answer in a few short, plain sentences, in the language you are"
+        " spoken to, without lists, headings, tables, code or symbols.",
+        description="How models answer in spoken conversations, unless a request says it.",
+    )
     device: str = Field(
         "auto", description='Where models run: "auto", "cpu", "cuda", "cuda:1", "mps".'
     )

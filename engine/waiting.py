@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.callers import Priority
 from engine.errors import Busy
 from engine.job import Job
 
@@ -54,12 +53,12 @@ class Waiting:
             self._last.clear()
             self._now = 0.0
 
-    def ordered(self, now: float, above: Priority | None = None) -> list[Job]:
+    def ordered(self, now: float, above: float | None = None) -> list[Job]:
         """The jobs in the order of their turns; with `above`, those more urgent than that."""
 
         def turn(job: Job) -> tuple[int, float, float]:
             aged = max(0, job.caller.priority - int((now - job.submitted) / AGE))
             return aged, job.tag, job.submitted
 
-        jobs = [j for j in self._jobs if above is None or j.caller.priority < above]
+        jobs = [j for j in self._jobs if above is None or j.urgency < above]
         return sorted(jobs, key=turn)

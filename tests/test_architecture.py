@@ -50,6 +50,7 @@ HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipar
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
 FAMILY = (
     *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
+    "sounds", "speech", "sentences", "voices",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 OPEN = (
@@ -65,6 +66,9 @@ OPEN = (
             "exports",
             "files",
             "previews",
+            "sentences",
+            "sound_formats",
+            "references",
         )
     ),
 )
@@ -113,6 +117,7 @@ HEAVY = frozenset({
     "safetensors", "huggingface_hub", "openai", "ollama", "pandas", "plotly", "numpy", "PIL",
     "faster_whisper", "TTS", "limits", "redis", "rapidocr", "openvino", "onnxruntime", "cv2", "pypdfium2", "pikepdf",
     "docker", "prometheus_client", "pyarrow",
+    "ctranslate2", "av",
 })  # fmt: skip
 # Heavy too, but a module may be made of them if nobody imports that module at start.
 LATE = frozenset({"sqlalchemy", "alembic", "gradio"})

@@ -24,6 +24,8 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SCRIPTS = (
     "page.js",
     "paint.js",
+    "voice-sound.js",
+    "voice.js",
     "models.js",
     "vision.js",
     "ocr.js",
@@ -33,6 +35,7 @@ SCRIPTS = (
 STYLES = (
     "atelier.css",
     "chat.css",
+    "voice.css",
     "models.css",
     "vision.css",
     "ocr.css",

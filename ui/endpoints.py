@@ -1,5 +1,5 @@
 """The page's calls for programs: `/chat`, `/models` and `/status` of `gradio_client`; more in
-`ui/model_calls.py`, `ui/monitoring_calls.py` and `ui/picture_calls.py`.
+`ui/model_calls.py`, `ui/monitoring_calls.py`, `ui/picture_calls.py` and `ui/voice_calls.py`.
 
 They go straight to the engine and depend on no component. No `from __future__ import annotations` here:
 Gradio reads the annotations as they stand to describe the endpoints.
@@ -16,6 +16,7 @@ from ui.model_calls import add_model_calls
 from ui.monitoring_calls import add_monitoring_calls
 from ui.parts import ask, caller_of, paced
 from ui.picture_calls import add_picture_calls
+from ui.voice_calls import add_voice_calls
 
 
 def add_endpoints(engine: Engine) -> None:
@@ -25,6 +26,7 @@ def add_endpoints(engine: Engine) -> None:
     add_model_calls(engine)
     add_monitoring_calls(engine)
     add_picture_calls(engine)
+    add_voice_calls(engine)
 
 
 def _chat(engine: Engine) -> Callable[..., Any]:

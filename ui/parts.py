@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import gradio as gr
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from engine import (
     AtelierError,
@@ -31,13 +31,12 @@ from engine import (
     ChatRequest,
     Event,
     Priority,
-    Request,
 )
 from ui.words import knows, language_of, say
 
 SESSION_COOKIE = "atelier_page"
 TOLD = 20_000  # characters of what a page tells at once
-Asked = TypeVar("Asked", bound=Request)
+Asked = TypeVar("Asked", bound=BaseModel)
 _SESSION = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
