@@ -17,7 +17,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, get_args
 
-from engine.admission import check_pictures
+from engine.admission import check_pictures, check_sound
 from engine.adopt import Adoption
 from engine.answers import Answers
 from engine.callers import Caller
@@ -181,6 +181,7 @@ class Engine(Models):
         """
         spec = self.resolve(request, caller.session)
         await check_pictures(request, lambda: self._must_load(spec))
+        await check_sound(request, spec)
         ticket = caller.request_id or secrets.token_hex(8)
         row = self._row(ticket, spec, request, caller)
         track = self.jobs.begin(ticket, "request", self._title(row), spec.id, caller.session)
