@@ -53,6 +53,14 @@ def sound_format(name: str) -> str:
     )
 
 
+def as_pcm(samples: Any) -> bytes:
+    """Samples in -1..1, an array, as mono 16-bit PCM."""
+    import numpy as np
+
+    data: bytes = (np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes()
+    return data
+
+
 def wav(pcm: bytes, rate: int) -> bytes:
     """A whole WAV file of mono 16-bit PCM."""
     return wav_header(rate, len(pcm)) + pcm
