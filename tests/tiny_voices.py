@@ -19,7 +19,7 @@ def make_xtts(folder: Path) -> Path:
     torch.manual_seed(3)
     _write_vocab(folder / "vocab.json")
     args = XttsArgs(
-        gpt_layers=2, gpt_n_model_channels=64, gpt_n_heads=2, gpt_max_audio_tokens=60,
+        gpt_layers=2, gpt_n_model_channels=64, gpt_n_heads=2, gpt_max_audio_tokens=24,
         gpt_max_text_tokens=120, gpt_max_prompt_tokens=20, gpt_number_text_tokens=len(LETTERS) - 1 + 6,
         gpt_num_audio_tokens=40, gpt_start_audio_token=38, gpt_stop_audio_token=39,
         gpt_start_text_token=1, gpt_stop_text_token=2, gpt_use_perceiver_resampler=True,
