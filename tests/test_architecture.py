@@ -270,6 +270,7 @@ PACKAGE_OF = {
     "pynvml": "nvidia-ml-py",
     "multipart": "python-multipart",
     "cv2": "opencv-python-headless",
+    "TTS": "coqui-tts",
 }
 # Installed for others' sake: these are read by the packages above, not imported by us.
 BY_NAME = {

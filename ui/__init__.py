@@ -29,6 +29,7 @@ SCRIPTS = (
     "models.js",
     "vision.js",
     "ocr.js",
+    "speaking.js",
     "files.js",
     "monitoring.js",
 )
@@ -39,6 +40,7 @@ STYLES = (
     "models.css",
     "vision.css",
     "ocr.css",
+    "speaking.css",
     "files.css",
     "monitoring.css",
 )

@@ -16,6 +16,7 @@ from ui.model_calls import add_model_calls
 from ui.monitoring_calls import add_monitoring_calls
 from ui.parts import ask, caller_of, paced
 from ui.picture_calls import add_picture_calls
+from ui.speaking_calls import add_speaking_calls
 from ui.voice_calls import add_voice_calls
 
 
@@ -27,6 +28,7 @@ def add_endpoints(engine: Engine) -> None:
     add_monitoring_calls(engine)
     add_picture_calls(engine)
     add_voice_calls(engine)
+    add_speaking_calls(engine)
 
 
 def _chat(engine: Engine) -> Callable[..., Any]:
