@@ -68,6 +68,7 @@ from engine.settings import Settings
 from engine.status import EngineStatus, LaneStatus, ResidentModel
 from engine.transcripts import Conversation, Entry
 from engine.turns import Turn
+from engine.voices import Voice
 
 __all__ = [
     "VERSION",
@@ -134,6 +135,7 @@ __all__ = [
     "Unknown",
     "Usage",
     "Vector",
+    "Voice",
     "Word",
     "bind",
     "fold",

@@ -1,4 +1,4 @@
-"""What a request must hold to be taken in: pictures that are pictures. Knows no model and no queue."""
+"""What a request must hold to be taken in: pictures that are pictures, sound that is sound. Knows no queue."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import asyncio
 from collections.abc import Callable
 
 from engine.pictures import PIXELS, check_pixels, measure, open_picture
-from engine.requests import ChatRequest, DetectRequest, LabelRequest, Request
+from engine.registry import ModelSpec
+from engine.requests import (
+    ChatRequest,
+    DetectRequest,
+    LabelRequest,
+    Request,
+    SpeakRequest,
+    TranscribeRequest,
+)
+from engine.sounds import probe
+from engine.speech import choose_language
 
 
 async def check_pictures(request: Request, whole: Callable[[], bool]) -> None:
@@ -28,6 +38,21 @@ async def check_pictures(request: Request, whole: Callable[[], bool]) -> None:
         return
     if pictures:
         await asyncio.to_thread(_check, pictures, param, whole())
+
+
+async def check_sound(request: Request, spec: ModelSpec) -> None:
+    """Refuse sound that nobody can hear, and languages that a model is known not to know, before it is queued.
+
+    Raises:
+        BadValue: it is empty, without sound, or in no language of the model's. BadFormat: no recording, or broken.
+        TooLarge: too long.
+    """
+    if isinstance(request, TranscribeRequest):
+        if spec.languages:
+            choose_language(request.language, spec.languages)
+        await asyncio.to_thread(probe, request.audio)
+    elif isinstance(request, SpeakRequest) and request.reference is not None:
+        await asyncio.to_thread(probe, request.reference, "reference")
 
 
 def _check(pictures: tuple[bytes, ...], param: str, whole: bool) -> None:

@@ -17,7 +17,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, get_args
 
-from engine.admission import check_pictures
+from engine.admission import check_pictures, check_sound
 from engine.adopt import Adoption
 from engine.answers import Answers
 from engine.callers import Caller
@@ -40,9 +40,10 @@ from engine.network import set_switches
 from engine.reading import choose_reader, find_reader, read_documents
 from engine.registry import SENT, ModelSpec, Registry, discover
 from engine.remote_lane import RemoteLane
-from engine.requests import Capability, ChatRequest, OcrRequest, Request
+from engine.requests import Capability, ChatRequest, OcrRequest, Request, SpeakRequest
 from engine.sessions import Sessions
 from engine.settings import Settings
+from engine.speaking import find_speaker
 from engine.status import EngineStatus
 from engine.turns import Turns
 from engine.usage import Ledger, Row
@@ -180,6 +181,7 @@ class Engine(Models):
         """
         spec = self.resolve(request, caller.session)
         await check_pictures(request, lambda: self._must_load(spec))
+        await check_sound(request, spec)
         ticket = caller.request_id or secrets.token_hex(8)
         row = self._row(ticket, spec, request, caller)
         track = self.jobs.begin(ticket, "request", self._title(row), spec.id, caller.session)
@@ -280,6 +282,8 @@ class Engine(Models):
             spec = self.registry.find(chosen)
             if does in spec.does and (not accepting or accepting in spec.accepts):
                 return self.served(spec)
+        if isinstance(request, SpeakRequest) and not request.model:
+            return find_speaker(self, request)
         return self.served(self.registry.resolve(request.model, does, accepting))
 
     def _row(self, ticket: str, spec: ModelSpec, request: Request, caller: Caller) -> Row:

@@ -16,11 +16,18 @@ from engine.plan import Plan
 from engine.registry import ModelSpec, Registry
 from engine.requests import Capability
 from engine.settings import Settings
+from engine.speaking import list_voices
+from engine.voices import Voice
 
 TIERS = (80, 24, 12, 6)  # GB of a GPU's memory
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+    from typing import Any
+
     from engine.adopt import Adoption
+    from engine.downloads import Downloads
     from engine.footprints import Choices
     from engine.lane import Lane
     from engine.remote_lane import RemoteLane
@@ -37,6 +44,8 @@ class Models:
     remote: RemoteLane
     choices: Choices
     adoption: Adoption
+    downloads: Downloads
+    families: Mapping[str, ModuleType | Any]
 
     def _lane(self, spec: ModelSpec) -> Lane | RemoteLane:
         return self.remote if spec.lane == "remote" else self.lane
@@ -44,6 +53,10 @@ class Models:
     def models(self, capability: Capability | None = None, accepting: str = "") -> list[ModelSpec]:
         """The catalog's rows, or those of one capability; `accepting="image"`: those of them that see."""
         return self.registry.models(capability, accepting)
+
+    def voices(self) -> list[Voice]:
+        """The voices of all models that are here, the better models first. May run a program."""
+        return list_voices(self)
 
     def served(self, spec: ModelSpec) -> ModelSpec:
         """The row that runs `spec`: itself, or for a model with program code of its own (`options.code`) that is

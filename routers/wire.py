@@ -81,6 +81,7 @@ class Dialect:
         waits: whether an event only reports a state (queued, loading, progress).
         pulse: what is sent in silence; empty where the dialect has no word for it.
         media: the stream's content type.
+        cut: the stream has no words for an error: it is broken off, so that nobody takes it for whole.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Dialect:
     waits: Callable[[Any], bool] = lambda event: isinstance(event, WAITING)
     pulse: bytes = b":\n\n"
     media: str = "text/event-stream"
+    cut: bool = False
 
 
 @dataclass(slots=True)
@@ -285,6 +287,8 @@ class Stream(Response):
         await send({"type": "http.response.body", "body": frame, "more_body": False})
 
     async def _fail(self, send: Send, error: AtelierError) -> None:
+        if self._dialect.cut:
+            raise Gone
         await self._end(send, self._dialect.frame(self._dialect.error(error)) + self._dialect.end)
 
     async def _all(self) -> AsyncIterator[Any]:

@@ -22,6 +22,7 @@ fail() { say "$@"; exit 1; }
 cost_of() {
     case $1 in
         ca-certificates) echo "models cannot be fetched from a hub over https" ;;
+        espeak-ng) echo "nothing is spoken aloud until a model that speaks was downloaded" ;;
         tesseract-ocr) echo "Cyrillic, Arabic and other scripts cannot be read from pictures" ;;
         tesseract-ocr-*) echo "texts in the language '${1#tesseract-ocr-}' are read worse or not at all" ;;
         chromium) echo "the browser tests cannot run" ;;

@@ -50,13 +50,24 @@ HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipar
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
 FAMILY = (
     *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
+    "sentences", "sounds", "speech", "voices",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 OPEN = (
     "engine",
     *(
         f"engine.{name}"
-        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports")
+        for name in (
+            *LEAVES,
+            "registry",
+            "access",
+            "pictures",
+            "languages",
+            "exports",
+            "sentences",
+            "sound_formats",
+            "references",
+        )
     ),
 )
 # What the dialects share; none of them is built on another.
@@ -96,7 +107,8 @@ RULES = (
 HEAVY = frozenset({
     "torch", "torchvision", "torchaudio", "transformers", "diffusers", "accelerate", "tokenizers",
     "safetensors", "huggingface_hub", "openai", "ollama", "pandas", "plotly", "numpy", "PIL",
-    "faster_whisper", "TTS", "limits", "redis", "rapidocr", "openvino", "onnxruntime", "cv2", "pypdfium2", "pikepdf",
+    "faster_whisper", "ctranslate2", "av", "TTS", "limits", "redis", "rapidocr", "openvino", "onnxruntime", "cv2",
+    "pypdfium2", "pikepdf",
 })  # fmt: skip
 # Heavy too, but a module may be made of them if nobody imports that module at start.
 LATE = frozenset({"sqlalchemy", "alembic", "gradio"})
@@ -249,6 +261,7 @@ PACKAGE_OF = {
     "pynvml": "nvidia-ml-py",
     "multipart": "python-multipart",
     "cv2": "opencv-python-headless",
+    "TTS": "coqui-tts",
 }
 # Installed for others' sake: these are read by the packages above, not imported by us.
 BY_NAME = {
