@@ -20,6 +20,7 @@ from engine import VERSION, Access, AtelierError, Engine, Settings, write_logs
 from routers import (
     brenda_ai,
     brenda_image,
+    brenda_media,
     chatvlm,
     docs,
     host,
@@ -36,7 +37,8 @@ from routers.refusals import Refusals
 from routers.wire import Gone, Pace, nobody
 
 ROUTERS = (
-    models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, chatvlm, docs, signin,
+    models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, brenda_media,
+    chatvlm, docs, signin,
 )  # fmt: skip
 SHAPES = (
     (models.PATHS, models.error, 422),
@@ -54,7 +56,10 @@ TAGS = [
     {"name": "OCR", "description": "Documents read at once, or kept and read in the background."},
     {"name": "Ollama Host", "description": "Plain text questions and the usage dashboard."},
     {"name": "Ollama Vision", "description": "Pictures analysed, and the model that sees them."},
-    {"name": "Brenda", "description": "Chats with sessions and stop; pictures labelled and read."},
+    {
+        "name": "Brenda",
+        "description": "Chats with sessions and stop; pictures labelled and read; media of the web.",
+    },
     {"name": "ChatVLM", "description": "Uploaded pictures: their text, and questions. Health."},
 ]
 FREE = frozenset({"/health", "/ready", "/signin", *docs.FREE})

@@ -35,6 +35,7 @@ from engine.footprints import Choices, Footprints
 from engine.job import Job
 from engine.jobs import Jobs, Phase, Track
 from engine.lane import Lane
+from engine.media import Media
 from engine.models import Models
 from engine.network import set_switches
 from engine.reading import choose_reader, find_reader, read_documents
@@ -91,6 +92,7 @@ class Engine(Models):
     turns: Turns = field(init=False)
     answers: Answers = field(init=False)
     documents: Documents = field(init=False)
+    media: Media = field(init=False)
     adoption: Adoption = field(init=False)
     _running: dict[str, tuple[Caller, Track]] = field(default_factory=dict)
     _born: float = field(default_factory=time.monotonic)
@@ -103,6 +105,7 @@ class Engine(Models):
         self.documents = Documents(
             self.settings, self.database, self.jobs, partial(choose_reader, self), self.read
         )
+        self.media = Media(self.settings, self.jobs)
         self.downloads.ollama_url = self._find_ollama
         self.downloads.pulled = self._look_again
         self.turns = Turns(
@@ -163,6 +166,7 @@ class Engine(Models):
         await self.servers.close()
         await self.documents.close()
         await self.downloads.close()
+        await self.media.close()
         await self.turns.close()
         await self.answers.close()
         await self.remote.close()
