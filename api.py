@@ -23,6 +23,7 @@ from routers import (
     brenda_media,
     chatvlm,
     docs,
+    files,
     host,
     jobs,
     models,
@@ -38,13 +39,14 @@ from routers.wire import Gone, Pace, nobody
 
 ROUTERS = (
     models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, brenda_media,
-    chatvlm, docs, signin,
+    chatvlm, files, docs, signin,
 )  # fmt: skip
 SHAPES = (
     (models.PATHS, models.error, 422),
     (jobs.PATHS, jobs.error, 422),
     (ocr.PATHS, ocr.error, 422),
     (servers.PATHS, servers.error, 422),
+    (files.PATHS, files.error, 422),
     (openai.PATHS, openai.error, 400),
     (ollama.PATHS, ollama.error, 400),
 )
@@ -54,6 +56,7 @@ TAGS = [
     {"name": "Models", "description": "The catalog, plans, loading, adding and removing."},
     {"name": "Jobs", "description": "Tickets of requests, downloads and documents."},
     {"name": "OCR", "description": "Documents read at once, or kept and read in the background."},
+    {"name": "Files", "description": "One shared folder: uploads, ranges, archives, a trash."},
     {"name": "Ollama Host", "description": "Plain text questions and the usage dashboard."},
     {"name": "Ollama Vision", "description": "Pictures analysed, and the model that sees them."},
     {

@@ -26,7 +26,6 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api import ADMIN, FREE, OURS, build_api
 from engine import Access, AtelierError, Engine, Settings, write_logs
@@ -42,6 +41,7 @@ from middleware.page import Build, Page
 from middleware.rates import Limiter, Rates
 from middleware.safety import Safety
 from middleware.scope import path_of
+from middleware.sending import SendsFiles
 
 ROOT = Path(__file__).resolve().parent
 FRAMED_BY = "https://huggingface.co"  # on Spaces
@@ -74,7 +74,8 @@ class Application:
             app = Rates(app, refuse, limiter)
         app = Fetches(app, refuse)
         app = Gate(app, refuse, access, origins, FREE, ADMIN)
-        app = Body(app, refuse, settings.body_limit)
+        uploads = {"/v1/files/upload": (settings.upload_limit, "ATELIER_UPLOAD_LIMIT")}
+        app = Body(app, refuse, settings.body_limit, uploads)
         app = origins.cors(app)
         app = self.hosts = Hosts(app, refuse, _names(settings))
         app = Ending(app, refuse)
@@ -135,7 +136,7 @@ def _on_spaces() -> bool:
 # The server ---------------------------------------------------------------------------------------
 
 
-class TimedHttp(HttpToolsProtocol):
+class TimedHttp(SendsFiles):
     """uvicorn's HTTP protocol that closes a connection whose request line and headers take too long.
 
     uvicorn has no such limit, so half-open requests would stay for ever. What happens between two

@@ -2,7 +2,7 @@
 // correcting a line in its place. Evaluates nothing; fetches only the text that is to be copied.
 (() => {
   "use strict";
-  const { find, tell, copy, put, sheets, give, receives, lights } = window.atelier;
+  const { find, tell, copy, put, sheets, give, receives, sent, lights } = window.atelier;
   const view = (name) => find(`#ocr [data-view="${name}"]`);
   const seen = () => Boolean(document.getElementById("ocr")?.offsetParent) && !document.hidden;
 
@@ -26,10 +26,12 @@
   const ask = sheets("ocr", act);
 
   const sending = (on) => document.getElementById("ocr")?.toggleAttribute("data-sending", on);
-  receives("ocr", (files) => {
+  const take = (files) => {
     sending(true);
     give("ocr-upload", files);
-  });
+  };
+  receives("ocr", take);
+  sent("ocr", "#ocr-upload input[type=file]", take);
 
   // The picture: how large, and whether with boxes.
   let zoom = 1;

@@ -43,6 +43,7 @@
   // The tabs, for links on the page and for the other scripts.
   const opens = (tab) => find(`#page-tabs [role="tab"][aria-controls="tab-${CSS.escape(tab)}"]`);
   const turnTo = (tab) => opens(tab)?.click();
+  document.addEventListener("atelier:send", (event) => turnTo(event.detail.tab));
 
   // Panels: `#x-opener` opens and closes `#x`; panels of one `data-group` exclude each other.
   const GROUPS = [["chat-settings", "chat-code"], ["chat-side"], ["chat-menu"]];
@@ -95,7 +96,7 @@
     setTimeout(() => (button.textContent = before), 1600);
   };
 
-  window.atelier = { find, tell, turnTo, copy };
+  window.atelier = { find, tell, opens, turnTo, copy };
 
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : null;

@@ -134,7 +134,7 @@
       if (!place() || !event.dataTransfer?.files.length) return;
       event.preventDefault();
       event.stopPropagation();
-      take([...event.dataTransfer.files]);
+      take([...event.dataTransfer.files], event.dataTransfer);
     }, true);
     document.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])];
@@ -166,5 +166,33 @@
     document.addEventListener("focusin", change);
   };
 
-  Object.assign(window.atelier, { put, sheets, give, receives, lights });
+  // A file that another tab sends: fetched from our own server, and taken as if it had been dropped here, once the tab
+  // is there. `ready` is what must be on the page for that.
+  const sent = (tab, ready, take) => {
+    document.addEventListener("atelier:send", async ({ detail }) => {
+      const url = new URL(detail.url, document.baseURI);
+      if (detail.tab !== tab || url.origin !== location.origin) return;
+      const answer = await fetch(url);
+      if (!answer.ok) return;
+      const file = new File([await answer.blob()], detail.name, { type: detail.kind });
+      for (let tries = 0; tries < 100 && !(document.getElementById(tab)?.offsetParent && find(ready)); tries += 1) {
+        await new Promise((done) => setTimeout(done, 100));
+      }
+      take([file]);
+    });
+  };
+
+  // The chat takes texts, into its box: to be asked about.
+  sent("chat", "#chat-box textarea", async ([file]) => {
+    const box = find("#chat-box textarea");
+    const text = (await file.text()).slice(0, 100000).trimEnd();
+    const fence = text.includes("```") ? "~~~~" : "```";
+    box.value = `${box.value ? `${box.value.trimEnd()}\n\n` : ""}${file.name}:\n${fence}\n${text}\n${fence}\n\n`;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    box.focus({ preventScroll: true });
+    box.setSelectionRange(box.value.length, box.value.length);
+    box.scrollTop = box.scrollHeight;
+  });
+
+  Object.assign(window.atelier, { put, sheets, give, receives, sent, lights });
 })();

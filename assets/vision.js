@@ -2,7 +2,7 @@
 // place; hides what is below the threshold. Evaluates nothing and fetches nothing.
 (() => {
   "use strict";
-  const { find, tell, turnTo, put, give, receives, lights } = window.atelier;
+  const { find, tell, turnTo, put, give, receives, sent, lights } = window.atelier;
   const view = (name) => find(`#vision [data-view="${name}"]`);
   const act = (values) => tell("vision-do", JSON.stringify(values));
   const seen = () => Boolean(document.getElementById("vision")?.offsetParent) && !document.hidden;
@@ -25,6 +25,7 @@
     give("vision-upload", files);
   };
   receives("vision", take);
+  sent("vision", "#vision-upload input[type=file]", take);
   lights("vision", "thing");
 
   // What was found: the slider decides what is shown of it.

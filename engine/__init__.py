@@ -13,6 +13,7 @@ from engine.errors import (
     Conflict,
     Forbidden,
     Limited,
+    NoRoom,
     NoToken,
     TimedOut,
     TooLarge,
@@ -40,6 +41,7 @@ from engine.events import (
     Word,
     fold,
 )
+from engine.jail import FileEntry
 from engine.jobs import Ticket
 from engine.logs import write_logs
 from engine.papers import Paper
@@ -93,6 +95,7 @@ __all__ = [
     "EngineStatus",
     "Entry",
     "Event",
+    "FileEntry",
     "Forbidden",
     "ImagePart",
     "LabelRequest",
@@ -103,6 +106,7 @@ __all__ = [
     "Measure",
     "Message",
     "ModelSpec",
+    "NoRoom",
     "NoToken",
     "OcrRequest",
     "Page",

@@ -31,6 +31,7 @@ from engine.download_rows import DownloadRows
 from engine.downloads import Downloads
 from engine.errors import AtelierError
 from engine.events import Done, Event, Loading, Result, Usage
+from engine.files import Files
 from engine.footprints import Choices, Footprints
 from engine.job import Job
 from engine.jobs import Jobs, Phase, Track
@@ -73,6 +74,7 @@ class Engine(Models):
         turns: answers being written into a conversation, detached from any page.
         answers: those that may be given once more within the hour.
         documents: stored ones, read in the background.
+        files: the files area.
     """
 
     settings: Settings
@@ -93,6 +95,7 @@ class Engine(Models):
     answers: Answers = field(init=False)
     documents: Documents = field(init=False)
     media: Media = field(init=False)
+    files: Files = field(init=False)
     adoption: Adoption = field(init=False)
     _running: dict[str, tuple[Caller, Track]] = field(default_factory=dict)
     _born: float = field(default_factory=time.monotonic)
@@ -102,10 +105,11 @@ class Engine(Models):
     def __post_init__(self) -> None:
         self.adoption = Adoption(self.settings, self.registry, self.families, self.servers)
         self.answers = Answers(self.settings.redis_url)
+        self.files = Files(self.settings)
+        self.media = Media(self.settings, self.jobs, self.files)
         self.documents = Documents(
             self.settings, self.database, self.jobs, partial(choose_reader, self), self.read
         )
-        self.media = Media(self.settings, self.jobs)
         self.downloads.ollama_url = self._find_ollama
         self.downloads.pulled = self._look_again
         self.turns = Turns(
@@ -156,6 +160,7 @@ class Engine(Models):
         self._opening = asyncio.create_task(asyncio.to_thread(self.database.open))
         self._chores = asyncio.create_task(self._keep_house(self._opening))
         self.servers.start(self._opening)
+        self.files.start()
 
     async def close(self) -> None:
         """End what runs, unload the models, write the last rows."""
@@ -163,10 +168,11 @@ class Engine(Models):
             self._chores.cancel()
             with suppress(asyncio.CancelledError):
                 await self._chores
+        await self.media.close()
+        await self.files.close()
         await self.servers.close()
         await self.documents.close()
         await self.downloads.close()
-        await self.media.close()
         await self.turns.close()
         await self.answers.close()
         await self.remote.close()

@@ -22,7 +22,8 @@ AtelierError                 status  code
 │   │   └── NoSpace          503     NO_SPACE         … because the disk is full
 │   ├── LoadFailed           503     LOAD_FAILED      loading failed, cooling down
 │   └── BackendDied          503     BACKEND_DIED     the backend must be loaded anew
-└── TimedOut                 504     TIMED_OUT        over its time limit
+├── TimedOut                 504     TIMED_OUT        over its time limit
+└── NoRoom                   507     NO_ROOM          the files area, or its disk, is full
 
 Cancelled stands outside: nobody listens any more, so nobody is told.
 """
@@ -139,6 +140,10 @@ class BackendDied(Unavailable):
 
 class TimedOut(AtelierError):
     status, code = 504, "TIMED_OUT"
+
+
+class NoRoom(AtelierError):
+    status, code = 507, "NO_ROOM"
 
 
 class Cancelled(BaseException):

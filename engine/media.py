@@ -1,41 +1,41 @@
 """Films, sounds, pictures and pages of the web: what they are, taking them into the files, passing them on.
 
 What is taken is a job with a ticket, in `engine.jobs`. Every byte comes through `engine.fetch`; where it is kept is
-`engine.saving`'s affair. Knows no HTTP of ours and no page.
+`engine.files`' affair. Knows no HTTP of ours and no page.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import secrets
-import shutil
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine import visitors
 from engine.addresses import read_url
-from engine.errors import AtelierError, BadValue, Conflict, InferenceFailed, NoSpace, Unknown
+from engine.errors import AtelierError, BadValue, Conflict, InferenceFailed, NoRoom, Unknown
 from engine.events import Done, Progress
 from engine.fetch import Answer, Fetcher
+from engine.files import Files
 from engine.jobs import Jobs, Ticket, Track
 from engine.media_kinds import ENDINGS, Format, Found, Taken, file_name
 from engine.media_looks import PAGE, Looks, check_type, read_head
-from engine.saving import save
+from engine.names import parts_of
 from engine.settings import Settings
+from engine.uploads import Upload
 
-SPARE = 512_000_000  # bytes of the disk that are left free
 AT_ONCE = 4  # that are taken at the same time; more wait
 KEPT = 200  # results that are remembered
 TELL = 0.25  # seconds between two reports
 RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
-Save = Callable[[str, str, Path], str]  # folder, name, file: its path below the files root
+PIECE = 1 << 20  # bytes that are copied at once
 
 
 @dataclass(slots=True)
@@ -61,22 +61,18 @@ class Media:
     """The web's media, for REST and the page alike.
 
     Args:
-        keep: puts a file into the files root, in place of `engine.saving`.
+        files: where everything that is taken goes.
 
     Attributes:
         fetcher: the one guarded fetcher.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        jobs: Jobs,
-        keep: Save | None = None,
-        fetcher: Fetcher | None = None,
+        self, settings: Settings, jobs: Jobs, files: Files, fetcher: Fetcher | None = None
     ) -> None:
         self._settings = settings
         self._jobs = jobs
-        self._keep = keep or partial(save, settings.data_dir / "files")
+        self._files = files
         self.fetcher = fetcher or Fetcher(settings)
         self._looks = Looks(settings, self.fetcher)
         self._takings: OrderedDict[str, _Taking] = OrderedDict()
@@ -103,9 +99,10 @@ class Media:
             keep: also keep a page's text as a file.
 
         Raises:
-            BadValue: no address.
+            BadValue: no address, or no folder.
         """
         target = read_url(url)
+        parts_of(folder)
         name = f"media-{secrets.token_hex(8)}"
         taking = _Taking(self._jobs.begin(name, "media", target.text, "", session))
         taking.track.halt = lambda: self._halt(taking)
@@ -161,7 +158,7 @@ class Media:
         except AtelierError as error:
             self._jobs.end(track, "failed", error)
         except OSError:
-            self._jobs.end(track, "failed", NoSpace("The disk is full or cannot be written."))
+            self._jobs.end(track, "failed", NoRoom("The disk is full or cannot be written."))
         finally:
             taking.over.set()
 
@@ -178,7 +175,7 @@ class Media:
                 return await self._from_site(track, found, format, folder, work)
             if found.type == "page":
                 return await self._page(found, folder, work, keep)
-            return await self._file(track, found, folder, work)
+        return await self._file(track, found, folder)
 
     async def _page(self, found: Found, folder: str, work: Path, keep: bool) -> Taken:
         async with self.fetcher.open(found.link, limit=1 << 60) as answer:
@@ -197,7 +194,7 @@ class Media:
                 else ""
             )
             await asyncio.to_thread(file.write_text, title + text, "utf-8")
-            path = await asyncio.to_thread(self._keep, folder, file_name(found.title, "md"), file)
+            path = await self._keep(folder, file_name(found.title, "md"), file)
         return Taken(found, path, "text/markdown", len(text.encode()), text)
 
     async def _from_site(
@@ -205,7 +202,7 @@ class Media:
     ) -> Taken:
         """What yt-dlp fetches, in a child."""
         size = next((one.size for one in found.formats if one.id == format), found.size)
-        self._check_room(size or 0)
+        await self._check_room(size or 0)
         most = self._settings.media_bytes
         told: dict[str, Any] = {}
         async with (
@@ -214,7 +211,7 @@ class Media:
         ):
             async for told in reports:
                 if "done" in told:
-                    self._check_room(told["total"] - told["done"])
+                    await self._check_room(max(0, told["total"] - told["done"]))
                     track.speed = float(told["speed"])
                     track.put(Progress(told["done"], told["total"]))
         if not told.get("ended"):
@@ -222,49 +219,62 @@ class Media:
         file = work / Path(told["file"]).name
         ending = file.suffix[1:]
         name = file_name(found.title, ending)
-        path = await asyncio.to_thread(self._keep, folder, name, file)
+        path = await self._keep(folder, name, file)
         kind = next((kind for kind, each in ENDINGS.items() if each == ending), "")
         if not told["video"]:
             kind = kind.replace("video/", "audio/")
         return Taken(found, path, kind, told["bytes"], codecs=tuple(told["codecs"]))
 
-    async def _file(self, track: Track, found: Found, folder: str, work: Path) -> Taken:
+    async def _file(self, track: Track, found: Found, folder: str) -> Taken:
         """A file as it lies there."""
-        self._check_room(found.size or 0)
-        part = work / "file.part"
-        async with self.fetcher.open(
-            found.link, limit=self._settings.media_bytes, seconds=self._settings.media_seconds
-        ) as answer:
-            size = await self._written(track, answer, part, found)
         ending = ENDINGS.get(found.content_type) or Path(found.title).suffix[1:9].lower()
-        name = file_name(found.title, ending)
-        path = await asyncio.to_thread(self._keep, folder, name, part)
-        return Taken(found, path, found.content_type, size)
+        most, seconds = self._settings.media_bytes, self._settings.media_seconds
+        async with (
+            self._files.upload(found.size or 0) as upload,
+            self.fetcher.open(found.link, limit=most, seconds=seconds) as answer,
+        ):
+            await upload.begin(file_name(found.title, ending))
+            size = await self._written(track, answer, upload, found)
+            await upload.end()
+            [entry] = await upload.land(folder, "rename")
+        return Taken(found, entry.path, found.content_type, size)
 
-    async def _written(self, track: Track, answer: Answer, part: Path, found: Found) -> int:
+    async def _written(self, track: Track, answer: Answer, upload: Upload, found: Found) -> int:
         """Write an answer's bytes into a file; how many."""
         loop = asyncio.get_running_loop()
         began = told = loop.time()
         done = 0
-        with contextlib.closing(await asyncio.to_thread(part.open, "wb")) as out:
-            async for piece in answer.pieces():
-                if not done:
-                    check_type(piece, found.content_type)
-                await asyncio.to_thread(out.write, piece)
-                done += len(piece)
-                if loop.time() - told >= TELL:
-                    told = loop.time()
-                    track.speed = done / (told - began)
-                    self._check_room((answer.size or 0) - done)
-                    track.put(Progress(done, answer.size or 0))
+        held: list[bytes] = []
+        async for piece in answer.pieces():
+            if not done:
+                check_type(piece, found.content_type)
+            done += len(piece)
+            held.append(piece)
+            if sum(map(len, held)) >= PIECE:
+                await upload.write(held)
+                held = []
+            if loop.time() - told >= TELL:
+                told = loop.time()
+                track.speed = done / (told - began)
+                track.put(Progress(done, answer.size or 0))
+        await upload.write(held)
         track.put(Progress(done, done))
         return done
 
-    def _check_room(self, missing: int) -> None:
-        """Raises NoSpace: the disk would be full."""
-        self._settings.data_dir.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(self._settings.data_dir).free < max(0, missing) + SPARE:
-            raise NoSpace("There is not enough room on the disk. Free some space and try again.")
+    async def _keep(self, folder: str, name: str, file: Path) -> str:
+        """Copy a finished file into the files under a free name; its path there."""
+        async with self._files.upload(await asyncio.to_thread(os.path.getsize, file)) as upload:
+            await upload.begin(name)
+            with contextlib.closing(await asyncio.to_thread(file.open, "rb")) as source:
+                while piece := await asyncio.to_thread(source.read, PIECE):
+                    await upload.write([piece])
+            await upload.end()
+            [entry] = await upload.land(folder, "rename")
+        return str(entry.path)
+
+    async def _check_room(self, missing: int) -> None:
+        """Raises NoRoom: the files would have none, or the disk on which they are made."""
+        await self._files.run(self._files.room.need, missing)
 
     # Passing on
 

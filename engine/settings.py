@@ -90,6 +90,26 @@ class Settings(BaseSettings):
     documents_days: float = Field(
         30, ge=0, description="Days a stored document stays after its last change; 0 for ever."
     )
+    files_dir: Path | None = Field(
+        None, description="Folder of the files; data_dir/files if unset."
+    )
+    files_quota: int = Field(
+        0,
+        ge=0,
+        description="Bytes that the files may take, the trash included; 0: what the disk has.",
+    )
+    files_spare: int = Field(
+        100_000_000, ge=0, description="Bytes of the disk that files leave free."
+    )
+    upload_limit: int = Field(
+        2_000_000_000, ge=1, description="Largest body in bytes of an upload to the files."
+    )
+    unpack_limit: int = Field(
+        10_000_000_000, ge=0, description="Bytes that an archive may unpack to."
+    )
+    trash_days: float = Field(
+        7, ge=0, description="Days that deleted files can be brought back; 0: they go at once."
+    )
     reattach_seconds: float = Field(
         20,
         ge=0,
@@ -268,6 +288,11 @@ class Settings(BaseSettings):
     def is_loopback(self) -> bool:
         """True when only this machine can connect."""
         return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+    @property
+    def is_exposed(self) -> bool:
+        """True when others can connect and no token is asked for: nothing may be destroyed then."""
+        return not self.token and (self.share or not self.is_loopback)
 
     def listed(self, name: str) -> tuple[str, ...]:
         """The comma-separated setting `name` as a tuple."""

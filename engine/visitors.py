@@ -23,7 +23,7 @@ from engine.errors import (
     BadFormat,
     BadValue,
     InferenceFailed,
-    NoSpace,
+    NoRoom,
     TimedOut,
     TooLarge,
     Unavailable,
@@ -42,7 +42,7 @@ ENDS: dict[str, tuple[type[AtelierError], str]] = {
     "too_large": (TooLarge, "It is larger than this server takes. Choose a smaller format."),
     "strange": (BadFormat, "What lies at this address is not what it claims to be."),
     "broke": (Unavailable, "The server of this address broke off. Try again, or choose another format."),
-    "disk": (NoSpace, "The disk is full. Free some space and try again."),
+    "disk": (NoRoom, "The disk is full. Free some space and try again."),
 }  # fmt: skip
 
 

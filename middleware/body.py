@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,12 +16,23 @@ class TooLong(HTTPException):
 
 
 class Body:
-    """Refuses a body of more than `limit` bytes, announced or chunked, with 413."""
+    """Refuses a body of more than `limit` bytes, announced or chunked, with 413.
 
-    def __init__(self, app: ASGIApp, refuse: Refuse, limit: int) -> None:
+    Args:
+        own: paths with a limit of their own, and the variable that sets it.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        refuse: Refuse,
+        limit: int,
+        own: Mapping[str, tuple[int, str]] | None = None,
+    ) -> None:
         self.app = app
         self._refuse = refuse
-        self._limit = limit
+        self._limit = limit, "ATELIER_BODY_LIMIT"
+        self._own = dict(own or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -30,16 +43,18 @@ class Body:
             wrong = BadValue("Content-Length must be a number of bytes.")
             await self._refuse(path_of(scope), wrong)(scope, receive, send)
             return
+        limit, variable = self._own.get(path_of(scope), self._limit)
         error = TooLarge(
-            f"The body is larger than the {self._limit:,} bytes accepted. Send less,"
-            " or raise ATELIER_BODY_LIMIT."
+            f"The body is larger than the {limit:,} bytes accepted. Send less, or raise {variable}."
         )
-        if announced and int(announced) > self._limit:
+        if announced and int(announced) > limit:
             await self._refuse(path_of(scope), error)(scope, receive, send)
             return
-        await self._count(scope, receive, send, error)
+        await self._count(scope, receive, send, error, limit)
 
-    async def _count(self, scope: Scope, receive: Receive, send: Send, error: TooLarge) -> None:
+    async def _count(
+        self, scope: Scope, receive: Receive, send: Send, error: TooLarge, limit: int
+    ) -> None:
         read = 0
         started = False
 
@@ -47,7 +62,7 @@ class Body:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self._limit:
+            if read > limit:
                 raise TooLong(413, error.message)
             return message
 

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -141,6 +142,15 @@ def first_of(errors: Any) -> tuple[str, str]:
     if error["type"] in {"missing", "model_attributes_type"} and not place:
         return "", "the body must be a JSON object (Content-Type: application/json)"
     return ".".join(place), what
+
+
+def kept_as(name: str, inline: bool = False) -> str:
+    """The header (Content-Disposition) that gives a file its name, whatever letters it has."""
+    plain = "".join(
+        c if c.isascii() and c.isprintable() and c not in '"\\;%' else "_" for c in name
+    )
+    kind = "inline" if inline else "attachment"
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def seconds_of(value: float | str | None) -> float | None:

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal, TypeVar
-from urllib.parse import quote
 
 import orjson
 from fastapi import Request as HttpRequest
@@ -21,7 +20,7 @@ from starlette.responses import Response
 from engine import BadValue, Page, Paper
 from engine.exports import export
 from routers.addresses import fetched
-from routers.bodies import Body, bytes_of, shown
+from routers.bodies import Body, bytes_of, kept_as, shown
 
 B = TypeVar("B", bound="DocumentsBody")
 File = tuple[str, bytes]  # a name and what is in it
@@ -176,8 +175,5 @@ def file_answer(
     data: bytes, media: str, name: str, headers: dict[str, str] | None = None
 ) -> Response:
     """A file to be saved under a name, whatever letters it has."""
-    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\;' else "_" for c in name)
-    kept = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-    return Response(
-        data, headers={**(headers or {}), "content-disposition": kept}, media_type=media
-    )
+    kept = {**(headers or {}), "content-disposition": kept_as(name)}
+    return Response(data, headers=kept, media_type=media)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine import Settings
+from engine.files import Files
 from engine.jobs import Jobs
 from engine.media import Media
 from tests.strangers import Stranger, plain, stranger
@@ -89,7 +90,9 @@ async def site() -> AsyncIterator[Site]:
 @pytest.fixture
 async def media(settings: Settings, site: Site) -> AsyncIterator[Media]:
     own = settings.model_copy(update={"fetch_hosts": f"127.0.0.1:{site.host.port}"})
-    one = Media(own, Jobs(own))
+    files = Files(own)
+    one = Media(own, Jobs(own), files)
     yield one
     await one.close()
+    await files.close()
     assert not list((own.data_dir / "media").glob("*")), "something was left behind"

@@ -56,7 +56,16 @@ OPEN = (
     "engine",
     *(
         f"engine.{name}"
-        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports")
+        for name in (
+            *LEAVES,
+            "registry",
+            "access",
+            "pictures",
+            "languages",
+            "exports",
+            "files",
+            "previews",
+        )
     ),
 )
 # What the dialects share; none of them is built on another.
@@ -83,6 +92,7 @@ RULES = (
     Rule("ui.*", ("ui.*", *OPEN)),
     Rule("ui", ("ui.*", *OPEN)),
     Rule("middleware.page", ("middleware.*", *OPEN), HTTP | {"gradio"}),
+    Rule("middleware.sending", ("middleware.*", *OPEN), HTTP | {"uvicorn"}),
     Rule("middleware.*", ("middleware.*", *OPEN), HTTP | {"limits", "redis"}),
     Rule("middleware", ("middleware.*",)),
     Rule("api", ("routers", "routers.*", "middleware", "middleware.*", *OPEN), HTTP, ("app",)),
