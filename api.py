@@ -23,6 +23,7 @@ from routers import (
     brenda_media,
     chatvlm,
     docs,
+    doctor,
     files,
     host,
     jobs,
@@ -39,7 +40,7 @@ from routers.wire import Gone, Pace, nobody
 
 ROUTERS = (
     models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, brenda_media,
-    chatvlm, files, docs, signin,
+    chatvlm, files, doctor, docs, signin,
 )  # fmt: skip
 SHAPES = (
     (models.PATHS, models.error, 422),
@@ -63,6 +64,7 @@ TAGS = [
         "name": "Brenda",
         "description": "Chats with sessions and stop; pictures labelled and read; media of the web.",
     },
+    {"name": "Monitoring", "description": "Whether everything works here."},
     {"name": "ChatVLM", "description": "Uploaded pictures: their text, and questions. Health."},
 ]
 FREE = frozenset({"/health", "/ready", "/signin", *docs.FREE})
@@ -71,6 +73,7 @@ ADMIN = (
     ("DELETE", "/models/"),
     *models.ADMIN,
     *servers.ADMIN,
+    *doctor.ADMIN,
     *ollama.ADMIN,
 )
 OURS = ("/v1/", "/api/")  # unknown paths below these are errors, not pages

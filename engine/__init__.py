@@ -5,6 +5,8 @@ from engine.answers import key_of
 from engine.binding import bind
 from engine.callers import Caller, Priority
 from engine.cards import Card
+from engine.checks import Check, as_line, worst
+from engine.doctor import examine
 from engine.engine import VERSION, Engine
 from engine.errors import (
     AtelierError,
@@ -86,6 +88,7 @@ __all__ = [
     "Capability",
     "Card",
     "ChatRequest",
+    "Check",
     "Conflict",
     "Conversation",
     "DetectRequest",
@@ -141,9 +144,12 @@ __all__ = [
     "Usage",
     "Vector",
     "Word",
+    "as_line",
     "bind",
+    "examine",
     "fold",
     "key_of",
     "measure",
+    "worst",
     "write_logs",
 ]
