@@ -35,6 +35,7 @@ from routers import (
     signin,
     vision,
 )
+from routers.lifting import Lifting
 from routers.refusals import Refusals
 from routers.wire import Gone, Pace, nobody
 
@@ -101,6 +102,7 @@ def build_api(engine: Engine, access: Access, lifespan: Lifespan, cookie: str) -
             Exception: refusals.broken,
         },
     )
+    app.add_middleware(Lifting)
     app.state.engine = engine
     app.state.access = access
     app.state.cookie = cookie

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine import BadValue, ImagePart, TextPart, Tool
+from routers.lifting import lifted
 
 R = TypeVar("R", bound=BaseModel)
 NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
@@ -214,6 +215,8 @@ def bytes_of(value: str, param: str) -> bytes:
         head, comma, value = value.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise BadValue(f"{param}: a data URL must hold base64.", param=param)
+    if (large := lifted(value)) is not None:
+        return large
     try:
         data = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):

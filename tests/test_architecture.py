@@ -71,6 +71,7 @@ OPEN = (
 # What the dialects share; none of them is built on another.
 PLUMBING = tuple(
     f"routers.{name}" for name in ("wire", "bodies", "refusals", "runs", "readings", "addresses")
+    f"routers.{name}" for name in ("wire", "bodies", "refusals", "runs", "readings", "lifting")
 )
 
 RULES = (
@@ -98,7 +99,10 @@ RULES = (
     Rule("api", ("routers", "routers.*", "middleware", "middleware.*", *OPEN), HTTP, ("app",)),
     Rule("app", ("api", "ui", "ui.*", "middleware", "middleware.*", *OPEN)),
     Rule("starter*", ("starter", "starter.*", "engine", "engine.*")),
-    Rule("bench*", ("tests.tiny", "bench", "bench.*", "app", "api", "engine", "engine.*")),
+    Rule(
+        "bench*",
+        ("tests.tiny", "tests.filing", "bench", "bench.*", "app", "api", "engine", "engine.*"),
+    ),
     Rule("scripts*", ("scripts", "scripts.*", "engine", "engine.*")),
     Rule("examples*"),
     Rule("tests*", ("*",)),

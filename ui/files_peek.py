@@ -108,7 +108,7 @@ def _words(entry: FileEntry, data: bytes, look: Look, language: str) -> Peek:
 
 
 def _pictured(text: str, entry: FileEntry) -> str:
-    """Markdown whose pictures are those beside it; pictures from elsewhere stay links, as no page of ours loads them."""
+    """Markdown whose pictures are those beside it; others become links, as no page of ours loads them."""
     above = entry.path.rpartition("/")[0]
 
     def linked(found: re.Match[str]) -> str:
