@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import json
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,7 +30,17 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import ADMIN, FREE, OURS, build_api
-from engine import Access, AtelierError, Engine, Settings, write_logs
+from engine import (
+    Access,
+    AtelierError,
+    Check,
+    Engine,
+    Settings,
+    as_line,
+    examine,
+    worst,
+    write_logs,
+)
 from middleware.body import Body
 from middleware.ending import Ending
 from middleware.fetches import Fetches
@@ -316,9 +328,32 @@ def server_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+async def doctor(argv: Sequence[str]) -> int:
+    """`python app.py doctor [--json]` with any of the server's flags: does everything work here? 1: something fails."""
+    as_json = "--json" in argv
+    settings = Settings.from_args([flag for flag in argv if flag != "--json"])
+    engine = Engine.build(settings)
+    checks: list[Check] = []
+    await engine.start()
+    try:
+        async for check in examine(engine):
+            checks.append(check)
+            if not as_json:
+                print(as_line(check, colour=sys.stdout.isatty()), flush=True)
+    finally:
+        await engine.close()
+    if as_json:
+        told = {"level": worst(checks), "checks": [asdict(check) for check in checks]}
+        print(json.dumps(told, indent=1))
+    return int(worst(checks) == "fail")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until a signal comes."""
-    settings = Settings.from_args(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["doctor"]:
+        sys.exit(asyncio.run(doctor(argv[1:])))
+    settings = Settings.from_args(argv)
     write_logs(settings)
     alarm = warning(settings)
     if alarm:

@@ -5,7 +5,9 @@ from engine.answers import key_of
 from engine.binding import bind
 from engine.callers import Caller, Priority
 from engine.cards import Card
+from engine.checks import Check, as_line, worst
 from engine.containers import Container, Load
+from engine.doctor import examine
 from engine.engine import VERSION, Engine
 from engine.errors import (
     AtelierError,
@@ -16,6 +18,7 @@ from engine.errors import (
     Limited,
     NoRoom,
     NoToken,
+    TimedOut,
     TooLarge,
     Unavailable,
     Unknown,
@@ -96,6 +99,7 @@ __all__ = [
     "Capability",
     "Card",
     "ChatRequest",
+    "Check",
     "Conflict",
     "Container",
     "Conversation",
@@ -147,6 +151,7 @@ __all__ = [
     "Text",
     "TextPart",
     "Ticket",
+    "TimedOut",
     "Timings",
     "TokenLogprob",
     "TooLarge",
@@ -164,11 +169,14 @@ __all__ = [
     "VoiceEvent",
     "VoiceRequest",
     "Word",
+    "as_line",
     "bind",
+    "examine",
     "export_usage",
     "fold",
     "key_of",
     "measure",
     "request_id",
+    "worst",
     "write_logs",
 ]

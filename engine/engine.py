@@ -40,6 +40,7 @@ from engine.footprints import Choices, Footprints
 from engine.job import Job
 from engine.jobs import Jobs, Phase, Track
 from engine.lane import Lane
+from engine.media import Media
 from engine.models import Models
 from engine.monitor import Monitor
 from engine.network import set_switches
@@ -102,6 +103,7 @@ class Engine(Models, Composed, Chains):
     turns: Turns = field(init=False)
     answers: Answers = field(init=False)
     documents: Documents = field(init=False)
+    media: Media = field(init=False)
     files: Files = field(init=False)
     adoption: Adoption = field(init=False)
     monitor: Monitor = field(init=False)
@@ -117,6 +119,7 @@ class Engine(Models, Composed, Chains):
         self.files = Files(self.settings)
         self.monitor = Monitor(self.settings, VERSION, self.status, self.made)
         self.lane.hear(self.monitor.metrics)
+        self.media = Media(self.settings, self.jobs, self.files)
         self.documents = Documents(
             self.settings, self.database, self.jobs, partial(choose_reader, self), self.read
         )
@@ -179,6 +182,7 @@ class Engine(Models, Composed, Chains):
             self._chores.cancel()
             with suppress(asyncio.CancelledError):
                 await self._chores
+        await self.media.close()
         await self.files.close()
         await self.servers.close()
         await self.documents.close()

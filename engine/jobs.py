@@ -31,7 +31,7 @@ from engine.events import (
 from engine.job import Job
 from engine.settings import Settings
 
-Kind = Literal["request", "download", "document"]
+Kind = Literal["request", "download", "document", "media"]
 Phase = Literal[
     "queued", "downloading", "loading", "running", "paused", "done", "failed", "cancelled"
 ]
@@ -50,8 +50,8 @@ class Ticket:
         id: a request's own id (X-Request-ID, and in the ledger), a download's or a document's.
         title: what was asked, shortened, or what is fetched; for its own session's eyes.
         ahead: how many go first, while it is queued.
-        done, total: bytes of a download, pages of a document; tokens, steps or per cent of a loading; total is 0
-            where it is not known.
+        done, total: bytes of a download or of media, pages of a document; tokens, steps or per cent of a loading; total
+            is 0 where it is not known.
         speed: bytes a second of a download, else pages, tokens or steps a second.
         seconds_left: None where it cannot be told.
         error: why it failed, a sentence for people.

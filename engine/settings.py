@@ -263,6 +263,27 @@ class Settings(BaseSettings):
         "", 'The container engine ("unix:///run/podman/podman.sock"); empty: the first socket found.',
         "ATELIER_DOCKER_HOST", "DOCKER_HOST",
     )  # fmt: skip
+    # Addresses on the web
+    fetch_urls: bool = Field(
+        False, description="Pictures in API calls may be http(s) addresses, which the server opens."
+    )
+    fetch_hosts: str = Field(
+        "",
+        description='Hosts that may be opened though they are private: "nas.lan, 10.0.0.5:8080".',
+    )
+    fetch_bytes: int = Field(
+        50_000_000, ge=1, description="Largest page or picture that is read from an address."
+    )
+    fetch_seconds: float = Field(20, gt=0, description="Seconds that reading it may take.")
+    media_bytes: int = Field(
+        4_000_000_000, ge=1, description="Largest sound, film or file that is taken from the web."
+    )
+    media_seconds: float = Field(3600, gt=0, description="Seconds that taking it may last.")
+    media_sites: str = Field(
+        "youtube.*, vimeo.*, dailymotion.*, soundcloud.*, bandcamp.*, archive.org.*, twitch.*, ted.*, "
+        "arte.*, bbc.*, peertube.*, reddit.*, applepodcasts.*, npr.*, nasa.*, generic, html5",
+        description="What yt-dlp may look for: its extractors' names as patterns; empty: nothing.",
+    )
 
     # Logs
     log_level: str = _named("INFO", "DEBUG, INFO, WARN or ERROR.", "ATELIER_LOG_LEVEL", "LOG_LEVEL")

@@ -181,15 +181,35 @@ def parts_of(
     return (*pictures, TextPart(text=text)) if text else tuple(pictures)
 
 
+class Fetched(str):
+    """An address on the web, together with what was found there; see `routers.addresses`."""
+
+    data: bytes
+
+    def __new__(cls, url: str, data: bytes) -> Fetched:
+        one = super().__new__(cls, url)
+        one.data = data
+        return one
+
+
+def is_address(value: str) -> bool:
+    """Whether a field holds an address on the web and not the file itself."""
+    return value[:8].lower().startswith(("http://", "https://"))
+
+
 def bytes_of(value: str, param: str) -> bytes:
     """The bytes of base64 text or a `data:` URL.
 
     Raises:
-        BadValue: it is neither; an address on the web is said to be off.
+        BadValue: it is neither; an address on the web that was not fetched is said to be off.
     """
-    if value[:8].lower().startswith(("http://", "https://")):
+    if isinstance(value, Fetched):
+        return value.data
+    if is_address(value):
         raise BadValue(
-            f"{param}: this server fetches no URLs. Send the file itself as base64.", param=param
+            f"{param}: this server fetches no URLs. Send the file itself as base64,"
+            " or have ATELIER_FETCH_URLS set.",
+            param=param,
         )
     if value[:5].lower() == "data:":
         head, comma, value = value.partition(",")

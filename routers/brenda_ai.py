@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from engine import ChatRequest, Event, Message, Result, Text
 from routers import wire
+from routers.addresses import fetched
 from routers.bodies import Body, Sampling, build, example, parts_of, shown
 from routers.refusals import plain
 
@@ -124,7 +125,7 @@ async def load_model(body: LoadBody, http: HttpRequest) -> Response:
     ),
 )
 async def generate(body: GenerateBody, http: HttpRequest) -> Response:
-    request = parse(body)
+    request = parse(await fetched(http, body))
     meta = wire.meta_of(http, request, body.ignored("brenda"))
     events = wire.engine_of(http).run(request, wire.caller_of(http, "brenda"))
     return await wire.respond(http, events, BRENDA, meta, stream=body.stream)

@@ -28,6 +28,7 @@ from engine import (
     fold,
 )
 from routers import readings, wire
+from routers.addresses import fetched
 from routers.bodies import DISC, Body, build, bytes_of, example, shown
 from routers.runs import fold_all, merge
 
@@ -104,7 +105,7 @@ def _line(line: Segment, page: Page) -> dict[str, Any]:
     ),
 )
 async def analyze(body: AnalyzeBody, http: HttpRequest) -> Response:
-    request = parse_labels(body)
+    request = parse_labels(await fetched(http, body))
     began = time.perf_counter()
     engine, caller = wire.engine_of(http), wire.caller_of(http, "brenda")
     labeller = engine.labeller_of(request, http.state.session)
@@ -139,7 +140,7 @@ async def analyze(body: AnalyzeBody, http: HttpRequest) -> Response:
 )
 async def ocr(body: OcrBody, http: HttpRequest) -> Response:
     began = time.perf_counter()
-    request = parse_text(body)
+    request = parse_text(await fetched(http, body))
     engine = wire.engine_of(http)
     reader = engine.reader_of(request, http.state.session)
     events = engine.read(request, wire.caller_of(http, "brenda"))

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from engine import BadValue, ChatRequest, Event, Message, Result, Text
 from routers import host_usage, wire
+from routers.addresses import fetched
 from routers.bodies import Body, build, example, parts_of, shown
 from routers.refusals import plain
 
@@ -112,7 +113,7 @@ async def ask_async(body: AskBody, http: HttpRequest) -> Response:
 
 
 async def _ask(body: AskBody, http: HttpRequest, stream: bool) -> Response:
-    request = parse(body)
+    request = parse(await fetched(http, body))
     meta = wire.meta_of(http, request, body.ignored("host"))
     events = wire.engine_of(http).run(request, wire.caller_of(http, "host", body.tags()))
     return await wire.respond(http, events, HOST, meta, stream=stream)

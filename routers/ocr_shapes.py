@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from engine import BadValue, Page, Paper
 from engine.exports import export
+from routers.addresses import fetched
 from routers.bodies import Body, bytes_of, kept_as, shown
 
 B = TypeVar("B", bound="DocumentsBody")
@@ -127,7 +128,7 @@ async def _json(http: HttpRequest, kind: type[B]) -> tuple[B, list[File]]:
     except orjson.JSONDecodeError as error:
         wrong = {"type": "json_invalid", "loc": ("body",), "msg": "", "ctx": {"error": str(error)}}
         raise RequestValidationError([wrong]) from None
-    body = _checked(kind, value)
+    body = await fetched(http, _checked(kind, value))
     datas = await asyncio.to_thread(_decoded, body.documents)
     names = body.names() if isinstance(body, NamedBody) else []
     names += [f"document-{n + 1}" for n in range(len(names), len(datas))]

@@ -32,6 +32,7 @@ from engine import (
 )
 from engine.errors import InferenceFailed
 from routers import ollama_models, wire
+from routers.addresses import fetched
 from routers.bodies import example, seconds_of
 from routers.ollama_bodies import (
     ChatBody,
@@ -251,6 +252,7 @@ async def _complete(
     spec = _named(http, body.model)
     await _check_thinking(http, spec, body)
     if not body.is_empty:
+        body = await fetched(http, body)
         request = parse(body, spec.id if spec else None)
         return await _answer(http, request, COMPLETE, body, kind=kind)
     spec = spec or wire.engine_of(http).registry.default("chat")

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from engine import Done, Reasoning, Result, Text, TokenLogprob, ToolCall, Usage
 from routers import wire
+from routers.addresses import fetched
 from routers.bodies import example
 from routers.openai_bodies import ChatBody, parse
 from routers.openai_parts import Pieces, complete, dialect, envelope, total
@@ -120,4 +121,5 @@ CHAT = dialect(stream, reply)
     ),
 )
 async def chat_completions(body: ChatBody, http: HttpRequest) -> Response:
+    body = await fetched(http, body)
     return await complete(http, body, [parse(body)], CHAT, "chatcmpl-")

@@ -35,6 +35,7 @@ from engine import (
 )
 from engine.errors import NotDownloaded
 from routers import wire
+from routers.addresses import fetched
 from routers.bodies import DISC, Body, build, bytes_of, example, shown
 from routers.runs import fold_all, merge
 
@@ -173,6 +174,7 @@ def _able(engine: Engine, request: ChatRequest | DetectRequest, session: str) ->
 async def analyze(body: AnalyzeBody, http: HttpRequest) -> Response:
     began = time.perf_counter()
     engine, session = wire.engine_of(http), http.state.session
+    body = await fetched(http, body)
     look = await asyncio.to_thread(Looked.at, body.image)
     request = parse(body, look.data)
     runs: list[ChatRequest | DetectRequest] = [request]

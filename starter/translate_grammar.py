@@ -35,7 +35,20 @@ from starter.translate_words import (
 
 HELD_EVERY = 10  # one in so many combinations is never trained
 _SLOT = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
-_RU_ORDINALS = "первого второго третьего четвёртого пятого шестого седьмого восьмого девятого десятого одиннадцатого двенадцатого".split()
+_RU_ORDINALS = [
+    "первого",
+    "второго",
+    "третьего",
+    "четвёртого",
+    "пятого",
+    "шестого",
+    "седьмого",
+    "восьмого",
+    "девятого",
+    "десятого",
+    "одиннадцатого",
+    "двенадцатого",
+]
 Texts = dict[str, str]
 Chosen = dict[str, Any]
 

@@ -74,7 +74,8 @@ OPEN = (
 )
 # What the dialects share; none of them is built on another.
 PLUMBING = tuple(
-    f"routers.{name}" for name in ("wire", "bodies", "refusals", "runs", "readings", "lifting")
+    f"routers.{name}"
+    for name in ("wire", "bodies", "refusals", "runs", "readings", "lifting", "addresses")
 )
 
 RULES = (
@@ -118,6 +119,7 @@ HEAVY = frozenset({
     "faster_whisper", "TTS", "limits", "redis", "rapidocr", "openvino", "onnxruntime", "cv2", "pypdfium2", "pikepdf",
     "docker", "prometheus_client", "pyarrow",
     "ctranslate2", "av",
+    "yt_dlp", "trafilatura", "aiohttp", "yarl",
 })  # fmt: skip
 # Heavy too, but a module may be made of them if nobody imports that module at start.
 LATE = frozenset({"sqlalchemy", "alembic", "gradio"})
@@ -275,6 +277,7 @@ PACKAGE_OF = {
 # Installed for others' sake: these are read by the packages above, not imported by us.
 BY_NAME = {
     "bitsandbytes": "transformers quantises to 4 bits with it",
+    "lxml-html-clean": "trafilatura needs it and does not say so",
     "accelerate": "transformers loads large models through it",
     "huggingface-hub": "transformers fetches through it, and it brings `hf download`",
     "safetensors": "transformers reads weights with it",
