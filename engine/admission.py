@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from engine.pictures import PIXELS, check_pixels, measure, open_picture
-from engine.requests import ChatRequest, DetectRequest, LabelRequest, Request
+from engine.requests import ChatRequest, DetectRequest, ImageRequest, LabelRequest, Request
 
 
 async def check_pictures(request: Request, whole: Callable[[], bool]) -> None:
@@ -24,6 +24,9 @@ async def check_pictures(request: Request, whole: Callable[[], bool]) -> None:
         pictures, param = request.pictures, "messages"
     elif isinstance(request, LabelRequest | DetectRequest):
         pictures, param = (request.image,), "image"
+    elif isinstance(request, ImageRequest):
+        given = (request.image, request.mask)
+        pictures, param = tuple(data for data in given if data is not None), "image"
     else:
         return
     if pictures:

@@ -49,14 +49,14 @@ HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipar
 
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
 FAMILY = (
-    *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
+    *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit", "recipes",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 OPEN = (
     "engine",
     *(
         f"engine.{name}"
-        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports")
+        for name in (*LEAVES, "registry", "access", "pictures", "recipes", "languages", "exports")
     ),
 )
 # What the dialects share; none of them is built on another.
