@@ -10,6 +10,7 @@ from engine.registry import ModelSpec
 from engine.requests import (
     ChatRequest,
     DetectRequest,
+    ImageRequest,
     LabelRequest,
     Request,
     SpeakRequest,
@@ -34,6 +35,9 @@ async def check_pictures(request: Request, whole: Callable[[], bool]) -> None:
         pictures, param = request.pictures, "messages"
     elif isinstance(request, LabelRequest | DetectRequest):
         pictures, param = (request.image,), "image"
+    elif isinstance(request, ImageRequest):
+        given = (request.image, request.mask)
+        pictures, param = tuple(data for data in given if data is not None), "image"
     else:
         return
     if pictures:

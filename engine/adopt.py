@@ -145,7 +145,8 @@ class Adoption:
 
     def _described(self, id: str, name: str, folder: Path, size: int) -> ModelSpec:
         files = {file.name for file in folder.iterdir()}
-        config = hub.parse((folder / "config.json").read_text(encoding="utf-8", errors="replace"))
+        told = folder / ("config.json" if "config.json" in files else hub.PIPELINE)
+        config = hub.parse(told.read_text(encoding="utf-8", errors="replace"))
         return hub.describe(
             id, name, "", config,
             families=tuple(self._families), is_embedder=hub.LIST in files, size=size,
@@ -162,7 +163,8 @@ class Adoption:
         repo, revision = hub.parse_name(text)
         folder = await asyncio.to_thread(cached_snapshot, repo, revision)
         name = f"{repo}@{revision}" if revision else repo
-        if folder is not None and (folder / "config.json").is_file():
+        names = ("config.json", hub.PIPELINE)
+        if folder is not None and any((folder / one).is_file() for one in names):
             size = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
             described = self._described(name, repo, folder, size)
             return replace(described, repo=repo, revision=revision)

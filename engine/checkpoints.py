@@ -20,6 +20,17 @@ from engine.settings import Settings
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 EXTRAS = {"training_args", "optimizer", "scheduler", "rng_state"}  # left by trainers
 INDEX = "model.safetensors.index.json"
+PIPELINE = (
+    "model_index.json"  # the list of parts of what draws pictures; each lies in a folder of its own
+)
+WEIGHTLESS = (
+    "tokenizer",
+    "scheduler",
+    "feature_extractor",
+    "processor",
+    "image_processor",
+    "guider",
+)
 HEADER_LIMIT = 100_000_000  # bytes of a safetensors header; the format's own limit
 
 
@@ -128,6 +139,8 @@ def weight_files(folder: Path, spec: ModelSpec) -> list[Path]:
         LoadFailed: there are pickled weights only, or a local folder lacks files.
         NotDownloaded: the cached snapshot lacks files.
     """
+    if (folder / PIPELINE).is_file():
+        return [file for part in pipeline_parts(folder, spec) for file in _part_files(part, spec)]
     index = folder / INDEX
     if index.is_file():
         names = read_json(index, spec).get("weight_map")
@@ -149,6 +162,42 @@ def weight_files(folder: Path, spec: ModelSpec) -> list[Path]:
     if not spec.path:
         raise _not_here(spec, "Only a part of")
     raise LoadFailed(f"Files with weights of model '{spec.id}' are missing. {_again(spec)}")
+
+
+def pipeline_parts(folder: Path, spec: ModelSpec) -> list[Path]:
+    """The folders of those parts of a pipeline that have weights."""
+    listed = read_json(folder / PIPELINE, spec)
+    return [
+        folder / name
+        for name, what in sorted(listed.items())
+        if isinstance(what, list) and len(what) == 2 and isinstance(what[1], str)
+        if Path(name).name == name and not name.startswith(WEIGHTLESS)
+    ]
+
+
+def _part_files(part: Path, spec: ModelSpec) -> list[Path]:
+    """The safetensors files of one part: what its index lists, else the plain one, else a variant ("fp16")."""
+    found = sorted(part.glob("*.safetensors")) if part.is_dir() else []
+    for index in sorted(part.glob("*.safetensors.index.json")) if part.is_dir() else ():
+        if index.name.count(".") > 3:  # a variant's own list
+            continue
+        listed = read_json(index, spec).get("weight_map")
+        names = {str(name) for name in listed.values()} if isinstance(listed, Mapping) else set()
+        if names <= {file.name for file in found} and names:
+            return [part / name for name in sorted(names)]
+    plain = [file for file in found if file.name.count(".") == 1 and "-of-" not in file.name]
+    if plain or found:
+        return plain[:1] or found
+    if part.is_dir() and any(file.suffix in PICKLED for file in part.iterdir()):
+        raise LoadFailed(
+            f"Model '{spec.id}' has its {part.name} in a pickled file, which could run code, so it is not opened. "
+            "Use a version of the model with safetensors weights."
+        )
+    if not spec.path:
+        raise _not_here(spec, "Only a part of")
+    raise LoadFailed(
+        f"The weights of the {part.name} of model '{spec.id}' are missing. {_again(spec)}"
+    )
 
 
 def check_weights(file: Path, spec: ModelSpec) -> None:

@@ -12,6 +12,7 @@ AtelierError                 status  code
 ├── BadFormat                415     BAD_FORMAT       not an accepted format
 ├── Limited                  429     RATE_LIMITED     over a rate; retry_after
 ├── InferenceFailed          500     INFERENCE_FAILED the model failed while it ran
+│   ├── GenerationFailed     500     GENERATION_FAILED  … in the middle of a picture
 │   └── OutOfMemory          500     OUT_OF_MEMORY    … because the device is full
 ├── Unavailable              503     UNAVAILABLE      not now; retry_after
 │   ├── Busy                 503     QUEUE_FULL
@@ -96,6 +97,10 @@ class Limited(AtelierError):
 
 class InferenceFailed(AtelierError):
     status, code = 500, "INFERENCE_FAILED"
+
+
+class GenerationFailed(InferenceFailed):
+    code = "GENERATION_FAILED"
 
 
 class OutOfMemory(InferenceFailed):

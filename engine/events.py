@@ -192,11 +192,19 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A finished picture, encoded as `mime`, and the seed that drew it."""
+    """A finished picture, encoded as `mime`, and the seed that drew it.
+
+    Args:
+        width, height: in pixels; they may differ from what was asked for.
+        note: what was done otherwise than asked (a size rounded, a prompt cut), a sentence or two.
+    """
 
     data: bytes
     mime: str
     seed: int
+    width: int = 0
+    height: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints import INDEX, find_checkpoint
+from engine.checkpoints import INDEX, PIPELINE, find_checkpoint, weight_files
 from engine.devices import fast_bfloat16
-from engine.errors import BadValue, NotDownloaded
+from engine.errors import BadValue, LoadFailed, NotDownloaded
 from engine.registry import ModelSpec
 from engine.settings import Settings
 
@@ -121,17 +121,24 @@ def _from_files(spec: ModelSpec) -> Anatomy | None:
         folder = find_checkpoint(spec)
     except NotDownloaded:
         return None
-    marks = [folder / "config.json", folder / INDEX, *sorted(folder.glob("*.safetensors"))]
-    stamp = tuple(_stamp(file) for file in marks)
+    weights = sorted(folder.glob("*.safetensors"))
+    if (folder / PIPELINE).is_file():
+        try:
+            weights = weight_files(folder, spec)
+        except (LoadFailed, NotDownloaded):
+            return None
+    marks = [folder / "config.json", folder / PIPELINE, folder / INDEX, *weights]
+    stamp = tuple(_stamp(file, folder) for file in marks)
     return _read(folder, stamp)
 
 
-def _stamp(file: Path) -> tuple[str, int, int]:
+def _stamp(file: Path, folder: Path) -> tuple[str, int, int]:
+    name = str(file.relative_to(folder))
     try:
         found = file.stat()
-        return file.name, found.st_mtime_ns, found.st_size
+        return name, found.st_mtime_ns, found.st_size
     except OSError:
-        return file.name, 0, 0
+        return name, 0, 0
 
 
 @lru_cache(maxsize=256)
@@ -144,6 +151,8 @@ def _read(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> Anatomy | No
             whole = _with_header(whole, _header(folder / name))
     if not whole.parameters and not whole.other:
         return None
+    if (folder / PIPELINE).is_file():
+        return replace(whole, sight=_per_drawing(_json(folder / "vae" / "config.json")))
     text = config.get("text_config")
     sizes = text if isinstance(text, Mapping) else config
     how = config.get("quantization_config")
@@ -218,6 +227,13 @@ def _per_picture(tower: Any) -> int:
     inner = _first(tower, "intermediate_size") or 4 * wide
     patch = _first(tower, "patch_size") or 14
     return PIXELS // (patch * patch) * (2 * inner + 6 * wide)
+
+
+def _per_drawing(vae: Mapping[str, Any]) -> int:
+    """Numbers that making a picture of PIXELS takes at its widest place: the last layers of what decodes it."""
+    widths = vae.get("block_out_channels")
+    first = widths[0] if isinstance(widths, list) and widths and isinstance(widths[0], int) else 128
+    return PIXELS * first * 5
 
 
 def _per_token(config: Mapping[str, Any]) -> int:

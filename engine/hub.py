@@ -243,6 +243,11 @@ def describe(
     """
     named = config.get("architectures")
     classes = [str(name) for name in named] if isinstance(named, list) else []
+    if "diffusion" in families and str(config.get("_class_name", "")).endswith("Pipeline"):
+        return ModelSpec(
+            model, frozenset({"image"}), "diffusion", repo, revision,
+            title=repo.rpartition("/")[2], licence=licence, size=size,
+        )  # fmt: skip
     text = config.get("text_config")
     inner = text if isinstance(text, Mapping) else {}
     context = config.get("max_position_embeddings") or inner.get("max_position_embeddings") or 0
@@ -288,7 +293,7 @@ def describe_folder(
         model,
         repo,
         revision,
-        parse(_text(folder / "config.json")),
+        parse(_text(folder / "config.json") or _text(folder / PIPELINE)),
         families=families,
         is_embedder=(folder / LIST).is_file(),
         size=size,

@@ -99,7 +99,7 @@ class Offers:
         licence = hub.licence_of(repo, found["card"])
         if spec is None:
             spec = hub.describe(
-                repo, repo, revision, hub.parse(texts.get("config.json", "")),
+                repo, repo, revision, hub.parse(texts.get("config.json", "") or texts.get(hub.PIPELINE, "")),
                 families=self._families, is_embedder=hub.LIST in names,
                 size=size, licence=licence.name,
             )  # fmt: skip

@@ -241,6 +241,59 @@ class DetectRequest(Request):
     threshold: float | None = Field(None, ge=0, le=1)
 
 
+class Lora(_Value):
+    """A LoRA by the name of its file, and how strongly it counts."""
+
+    name: str = Field(min_length=1, max_length=200)
+    scale: float = Field(1.0, ge=-4, le=4)
+
+
+class ImageRequest(Request):
+    """Words in, pictures out: an Image for each, with a Progress (denoising steps) on the way.
+
+    With `image` the picture is made from that one; with `mask` too, only where the mask is white.
+
+    Args:
+        prompt: what it shows; may be empty only with `image`.
+        negative: what it is not to show, with models that guide by it.
+        width, height: in pixels, rounded to what the model can; None: the model's own, or those of `image`.
+        steps: of denoising; None: as many as the model was made for.
+        guidance: how closely the prompt is followed; None: the model's own.
+        seed: of the first picture, the next have the next numbers; None: drawn by chance.
+        count: pictures.
+        image: an encoded picture to begin from.
+        strength: how much of it may change; 1: all.
+        mask: an encoded picture of the same shape; white is painted anew.
+        scheduler: by name ("euler", "dpm++", …); "": the model's own.
+        loras: added for this request alone.
+        preview: whether a Progress brings a small JPEG of the first picture as it is so far.
+    """
+
+    capability: ClassVar[Capability] = "image"
+    prompt: str = Field("", max_length=20_000)
+    negative: str = Field("", max_length=20_000)
+    width: int | None = Field(None, ge=16, le=4096)
+    height: int | None = Field(None, ge=16, le=4096)
+    steps: int | None = Field(None, ge=1, le=500)
+    guidance: float | None = Field(None, ge=0, le=50)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    count: int = Field(1, ge=1, le=16)
+    image: bytes | None = Field(None, repr=False)
+    strength: float = Field(0.6, gt=0, le=1)
+    mask: bytes | None = Field(None, repr=False)
+    scheduler: str = Field("", max_length=50)
+    loras: tuple[Lora, ...] = Field((), max_length=8)
+    preview: bool = True
+
+    @model_validator(mode="after")
+    def _something_to_draw(self) -> ImageRequest:
+        if not self.prompt.strip() and self.image is None:
+            raise ValueError("prompt: say what the picture is to show")
+        if self.mask is not None and self.image is None:
+            raise ValueError("mask: give the picture that it belongs to as well")
+        return self
+
+
 class TranscribeRequest(Request):
     """A recording in, spans of speech out: a Source first, then Segments with their times.
 

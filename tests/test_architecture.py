@@ -49,29 +49,37 @@ HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipar
 
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
 FAMILY = (
-    *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
-    "sounds", "speech", "sentences", "voices",
-)  # fmt: skip
-# What lies open to HTTP and the page: the engine's own names and the values that they pass.
-OPEN = (
-    "engine",
-    *(
-        f"engine.{name}"
-        for name in (
-            *LEAVES,
-            "registry",
-            "access",
-            "pictures",
-            "languages",
-            "exports",
-            "files",
-            "previews",
-            "sentences",
-            "sound_formats",
-            "references",
-        )
-    ),
+    *LEAVES,
+    "checkpoints",
+    "devices",
+    "faults",
+    "fit",
+    "languages",
+    "pages",
+    "pictures",
+    "recipes",
+    "registry",
+    "sentences",
+    "sounds",
+    "speech",
+    "voices",
 )
+# What lies open to HTTP and the page: the engine's own names and the values that they pass.
+SHOWN = (
+    *LEAVES,
+    "access",
+    "exports",
+    "files",
+    "languages",
+    "pictures",
+    "previews",
+    "recipes",
+    "references",
+    "registry",
+    "sentences",
+    "sound_formats",
+)
+OPEN = ("engine", *(f"engine.{name}" for name in SHOWN))
 # What the dialects share; none of them is built on another.
 PLUMBING = tuple(
     f"routers.{name}"
