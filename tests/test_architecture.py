@@ -49,36 +49,14 @@ HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipar
 
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
 FAMILY = (
-    *LEAVES,
-    "checkpoints",
-    "devices",
-    "faults",
-    "fit",
-    "languages",
-    "pages",
-    "pictures",
-    "recipes",
-    "registry",
-    "sentences",
-    "sounds",
-    "speech",
-    "voices",
-)
+    *LEAVES, "checkpoints", "devices", "faults", "fit", "languages", "pages", "pictures", "recipes", "registry",
+    "sentences", "sounds", "speech", "voices",
+)  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 SHOWN = (
-    *LEAVES,
-    "access",
-    "exports",
-    "files",
-    "languages",
-    "pictures",
-    "previews",
-    "recipes",
-    "references",
-    "registry",
-    "sentences",
-    "sound_formats",
-)
+    *LEAVES, "access", "exports", "files", "languages", "pictures", "previews", "recipes", "references", "registry",
+    "sentences", "sound_formats", "sounds",
+)  # fmt: skip
 OPEN = ("engine", *(f"engine.{name}" for name in SHOWN))
 # What the dialects share; none of them is built on another.
 PLUMBING = tuple(
