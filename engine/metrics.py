@@ -193,7 +193,7 @@ class Metrics:
     def _all(self, name: str, values: dict[tuple[str, ...], float]) -> None:
         """These are all the values of a gauge: what was there before and is not now becomes 0."""
         seen = self._seen.setdefault(name, set())
-        seen |= values.keys()
+        seen.update(values)
         for labels in seen:
             self._meter(name, *labels).set(values.get(labels, 0.0))
 
