@@ -92,6 +92,16 @@ RULES = (
     Rule(
         "bench*",
         ("tests.tiny", "tests.filing", "bench", "bench.*", "app", "api", "engine", "engine.*"),
+        (
+            "tests.tiny",
+            "tests.tiny_whisper",
+            "bench",
+            "bench.*",
+            "app",
+            "api",
+            "engine",
+            "engine.*",
+        ),
     ),
     Rule("scripts*", ("scripts", "scripts.*", "engine", "engine.*")),
     Rule("examples*"),

@@ -21,6 +21,7 @@ EXPECTED = {
     "openai_chat.sh": r'"content":\s*"[^"]*\w+',
     "host_ask.py": r"(?s)\w+.*\[.+: starter-chat, [1-9]\d* tokens\]",
     "brenda_generate.py": r"(?s)\[starter-chat loaded in [\d.]+ s\]\n.*\w+.*'output_tokens': [1-9]",
+    "brenda_voice.py": r"(?s)\w+.*\[first sound after [\d.]+ s\]\n\[.*answer.wav: [\d.]+ s of sound\]",
     "chatvlm_health.py": r"(?s)healthy\nGPU: .*- starter-chat: ",
     "chatvlm_client.py": r"(?s)\[healthy\]\n.*\w+.*\n- note-en.png: success: \w+.*\n- letter-fr.png: success: \w+"
     r".*\n- chatvlm_client.py: error: .*\n.*\w+",
