@@ -294,6 +294,8 @@ class Files:
             return await self._work(self._compress, parts, (*parts[:-1], name))
 
     def _compress(self, parts: Parts, target: Parts, halted: Callable[[], None]) -> FileEntry:
+        if self.jail.kind(parts) is None:
+            raise Unknown(f'There is no "{"/".join(parts)[:200]}" in the files.', param="path")
         if self.jail.kind(target) is not None:
             raise Conflict(
                 f'"{target[-1]}" is there already. Choose another name.', param="zip_name"
