@@ -208,7 +208,7 @@ class Files:
     def _move(self, old: Parts, new: Parts, into: bool) -> FileEntry:
         if into and self.jail.kind(new) == "directory" and new != old:
             new = parts_of("/".join((*new, old[-1])), "destination")
-        if new == old:
+        if not new or new == old:
             raise Conflict("It is there already. Give another destination.", param="destination")
         if new[: len(old)] == old:
             raise BadValue("A folder cannot be moved into itself.", param="destination")

@@ -272,7 +272,15 @@ def test_more_than_other_bodies_may_be(client: httpx.Client, area: Served) -> No
 
 
 def head_of(path: str, length: int) -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nContent-Type: {KIND}\r\n\r\n".encode()
+    lines = (
+        f"POST {path} HTTP/1.1",
+        "Host: localhost",
+        f"Content-Length: {length}",
+        f"Content-Type: {KIND}",
+        "",
+        "",
+    )
+    return "\r\n".join(lines).encode()
 
 
 def test_several_files_are_all_there_or_none(client: httpx.Client) -> None:
@@ -303,7 +311,8 @@ FORM = (b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n', b"\r\n--x
         (FORM[0] % (b"files", b'; filename=""') + FORM[1], KIND, 422),
         (FORM[0] % (b"files", b'; filename="\xff"') + b"1" + FORM[1], KIND, 400),
         (b"no form", KIND, 422), (b"", KIND, 422),
-        (b"{}", "application/json", 415), (b"", "multipart/form-data", 415), (b"x", "multipart/form-data; boundary=" + "y" * 300, 422),
+        (b"{}", "application/json", 415), (b"", "multipart/form-data", 415),
+        (b"x", "multipart/form-data; boundary=" + "y" * 300, 422),
     ],
 )  # fmt: skip
 def test_forms(client: httpx.Client, body: bytes, kind: str, status: int, area: Served) -> None:
