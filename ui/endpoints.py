@@ -1,5 +1,4 @@
-"""The page's calls for programs: `/chat`, `/models` and `/status` of `gradio_client`; more in
-`ui/model_calls.py`, `ui/monitoring_calls.py`, `ui/picture_calls.py` and `ui/voice_calls.py`.
+"""The page's calls for programs: `/chat`, `/models` and `/status` of `gradio_client`; the others are in `ui/*_calls.py`.
 
 They go straight to the engine and depend on no component. No `from __future__ import annotations` here:
 Gradio reads the annotations as they stand to describe the endpoints.
@@ -12,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from engine import AtelierError, BadValue, Engine, Message, Priority, Result
+from ui.file_calls import add_file_calls
 from ui.model_calls import add_model_calls
 from ui.monitoring_calls import add_monitoring_calls
 from ui.parts import ask, caller_of, paced
@@ -29,6 +29,7 @@ def add_endpoints(engine: Engine) -> None:
     add_picture_calls(engine)
     add_voice_calls(engine)
     add_speaking_calls(engine)
+    add_file_calls(engine)
 
 
 def _chat(engine: Engine) -> Callable[..., Any]:
