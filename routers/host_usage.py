@@ -124,7 +124,7 @@ async def sums(
 @router.get(
     "/api/v1/admin/usage/export",
     summary="The rows as CSV or Parquet, oldest first, without their texts",
-    responses={200: {"content": {USAGE_FILES["csv"]: {}, USAGE_FILES["parquet"]: {}}}},
+    responses=example("id,started_at,request_id,dialect,model,task,…", USAGE_FILES["csv"]),
 )
 async def export(
     http: HttpRequest, filters: Chosen, format: Literal["csv", "parquet"] = "csv"

@@ -158,7 +158,8 @@ def test_prometheus_reads_templates_and_no_secrets(server: Served) -> None:
     text = answer.text
     assert "hush-hush" not in text and "127.0.0.1" not in text
     assert (
-        'route="/v1/models",status="200"' in text and 'route="/v1/jobs/{job}",status="404"' in text
+        'route="/v1/models",status="200"' in text
+        and 'route="/v1/jobs/{id:path}",status="404"' in text
     )
     assert 'route="page",status="404"' in text
     assert 'atelier_inference_requests_total{model="echo",status="ok",task="chat"}' in text
