@@ -57,7 +57,7 @@ OPEN = (
     "engine",
     *(
         f"engine.{name}"
-        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports")
+        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports", "subtitles")
     ),
 )
 # What the dialects share; none of them is built on another.
