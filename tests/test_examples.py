@@ -36,6 +36,7 @@ EXPECTED = {
     "monitor_usage.py": r"(?s)processor \d+ %, memory \d+ %.*\d+ waiting\n- starter-chat: [1-9]\d* requests, [1-9]\d* "
     r"tokens.*\d+ rows; the last one is \w+, ok",
     "gradio_chat.py": r"\w{2,}",
+    "openai_transcribe.py": r"(?s)\w+.*\n\n1\n00:00:0.*-->",
 }
 SEEING = {"chatvlm_client.py", "chatvlm.sh", "vision_analyze.py", "vision.sh"}
 SEES = (ROOT / "assets/starters/starter-vision").is_dir()

@@ -1,4 +1,4 @@
-"""The page's calls for programs: `/chat`, `/models` and `/status` of `gradio_client`; the others are in `ui/*_calls.py`.
+"""The page's calls for programs: `/chat`, `/models` and `/status` of `gradio_client`; the others: `ui/*_calls.py`.
 
 They go straight to the engine and depend on no component. No `from __future__ import annotations` here:
 Gradio reads the annotations as they stand to describe the endpoints.
@@ -12,6 +12,7 @@ import gradio as gr
 
 from engine import AtelierError, BadValue, Engine, Message, Priority, Result
 from ui.file_calls import add_file_calls
+from ui.hearing_calls import add_hearing_calls
 from ui.model_calls import add_model_calls
 from ui.monitoring_calls import add_monitoring_calls
 from ui.parts import ask, caller_of, paced
@@ -30,6 +31,7 @@ def add_endpoints(engine: Engine) -> None:
     add_voice_calls(engine)
     add_speaking_calls(engine)
     add_file_calls(engine)
+    add_hearing_calls(engine)
 
 
 def _chat(engine: Engine) -> Callable[..., Any]:
