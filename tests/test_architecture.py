@@ -68,6 +68,7 @@ OPEN = (
             "sound_formats",
             "references",
         )
+        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports", "subtitles")
     ),
 )
 # What the dialects share; none of them is built on another.
