@@ -463,7 +463,10 @@
   });
   document.addEventListener("atelier:send", async (event) => {
     const { tab, url, kind } = event.detail || {};
-    if (tab !== "speech" || !/^text\//.test(kind || "") || !root()) return;
+    if (tab !== "speech") return;
+    const spoken = /^text\//.test(kind || "");
+    find(`#speech-modes [role="tab"][aria-controls="speech-${spoken ? "speak" : "hear"}"]`)?.click();
+    if (!spoken || !root()) return;
     const answer = await fetch(url);
     if (answer.ok) write(await answer.text());
   });

@@ -62,6 +62,17 @@ OPEN = (
     "engine",
     *(
         f"engine.{name}"
+        for name in (
+            *LEAVES,
+            "registry",
+            "access",
+            "pictures",
+            "languages",
+            "exports",
+            "sentences",
+            "sound_formats",
+            "references",
+        )
         for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports", "subtitles")
     ),
 )

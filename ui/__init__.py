@@ -46,6 +46,10 @@ STYLES = (
     "files.css",
     "monitoring.css",
 )
+SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "speaking.js")
+STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "speaking.css")
+SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "hearing.js")
+STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "hearing.css")
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits
 )
