@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from engine import hub
-from engine.checkpoints import cached_snapshot, is_present, weight_files
+from engine.checkpoints import cached_snapshot, is_converted, is_present, weight_files
 from engine.errors import (
     AtelierError,
     BadValue,
@@ -273,7 +273,7 @@ def _not_a_model(name: str, files: Collection[str]) -> BadValue:
 def _check_known(spec: ModelSpec) -> None:
     """Raise BadValue where the installed transformers does not know a checkpoint's kind; names the nearest."""
     folder = Path(spec.path) if spec.path else cached_snapshot(spec.repo, spec.revision)
-    if folder is None or not (folder / "config.json").is_file():
+    if folder is None or not (folder / "config.json").is_file() or is_converted(folder):
         return
     config = json.loads((folder / "config.json").read_text(encoding="utf-8", errors="replace"))
     kind = str(config.get("model_type") or "")

@@ -10,6 +10,7 @@ from routers import (
     openai_embeddings,
     openai_models,
     openai_speech,
+    openai_transcriptions,
 )
 from routers.openai_parts import error
 
@@ -22,7 +23,10 @@ PATHS = (
     "/v1/audio/",
 )
 router = APIRouter()
-for endpoint in (openai_chat, openai_completions, openai_embeddings, openai_models, openai_speech):
+for endpoint in (
+    openai_chat, openai_completions, openai_embeddings, openai_models, openai_speech,
+    openai_transcriptions,
+):  # fmt: skip
     router.include_router(endpoint.router)
 
 __all__ = ["PATHS", "error", "router"]

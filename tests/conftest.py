@@ -16,6 +16,7 @@ from tests.eyes import seeing  # noqa: F401
 from tests.fetching import fetching, hub  # noqa: F401
 from tests.serving import served, server  # noqa: F401
 from tests.stores import redis_url  # noqa: F401
+from tests.tiny_whisper import random_whisper  # noqa: F401
 from tests.turning import chat, chats, database, model, turns  # noqa: F401
 
 

@@ -68,6 +68,7 @@ OPEN = (
             "sound_formats",
             "references",
         )
+        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports", "subtitles")
     ),
 )
 # What the dialects share; none of them is built on another.
@@ -109,6 +110,7 @@ RULES = (
             "engine",
             "engine.*",
         ),
+        ("tests.tiny*", "bench", "bench.*", "starter.stt_*", "app", "api", "engine", "engine.*"),
     ),
     Rule("scripts*", ("scripts", "scripts.*", "engine", "engine.*")),
     Rule("examples*"),

@@ -33,6 +33,7 @@ EXPECTED = {
     "ollama_chat.py": r"(?s)- starter-chat:latest: .*completion.*\n.*\w+.*\[\d+ tokens in, \d+ out, [\d.]+ a second\]",
     "jobs_follow.py": r"(?s)\w+.*\[done: Hello! Who are you\?\]",
     "gradio_chat.py": r"\w{2,}",
+    "openai_transcribe.py": r"(?s)\w+.*\n\n1\n00:00:0.*-->",
 }
 SEEING = {"chatvlm_client.py", "chatvlm.sh", "vision_analyze.py", "vision.sh"}
 SEES = (ROOT / "assets/starters/starter-vision").is_dir()

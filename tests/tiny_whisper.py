@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 MARKS = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
 
 
@@ -92,3 +94,9 @@ def tone_free(seconds: float, rate: int = 16_000, channels: int = 1) -> bytes:
         rate * 2 * channels, 2 * channels, 16, b"data", len(data),
     )  # fmt: skip
     return head + data
+
+
+@pytest.fixture(scope="session")
+def random_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one random checkpoint for all tests."""
+    return make_whisper(tmp_path_factory.mktemp("whisper") / "random")

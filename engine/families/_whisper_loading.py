@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints import find_checkpoint, read_json
+from engine.checkpoints import find_checkpoint, is_converted, read_json
 from engine.errors import LoadFailed
 from engine.families._loading import usable_cores
 from engine.faults import is_out_of_memory
@@ -128,9 +128,7 @@ def _check(folder: Path, spec: ModelSpec) -> None:
     if missing:
         raise LoadFailed(f"Model '{spec.id}' lacks {', '.join(missing)}. {_again(spec)}")
     read_json(folder / "config.json", spec)
-    with (folder / "model.bin").open("rb") as stream:
-        head = stream.read(64)
-    if b"WhisperSpec" not in head:
+    if not is_converted(folder, "WhisperSpec"):
         raise LoadFailed(
             f"Model '{spec.id}' is no Whisper in CTranslate2's format. Choose one that is."
         )

@@ -5,6 +5,7 @@ Knows the model, its prompts and its tokens; no request and no order of work. Sa
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class _Line:
     start: float
     end: float
     tokens: list[int]
+    score: float
     words: list[dict[str, Any]] | None = None
 
 
@@ -183,6 +185,7 @@ class Passes:
         sure = result.scores[0] * len(tokens) / (len(tokens) + 1)
         if result.no_speech_prob > SILENT and sure < UNSURE:
             return []
+        score = round(math.exp(min(0.0, sure)), 4)
         begin, length = tokenizer.timestamp_begin, task.piece.seconds
         lines: list[_Line] = []
         start, text = 0.0, []
@@ -192,11 +195,11 @@ class Passes:
             elif token >= begin:
                 time = min((token - begin) * STEP, length)
                 if text:
-                    lines.append(_Line(start, max(start, time), text))
+                    lines.append(_Line(start, max(start, time), text, score))
                     text = []
                 start = time
         if text:
-            lines.append(_Line(start, length, text))
+            lines.append(_Line(start, length, text, score))
         return [line for line in lines if tokenizer.decode(line.tokens).strip()]
 
     def _time(
@@ -243,7 +246,7 @@ def _segments(lines: Iterable[_Line], tokenizer: Any, task: Task) -> tuple[Segme
         start = words[0].start if words else task.piece.when(line.start)
         end = words[-1].end if words else task.piece.when(line.end, closes=True)
         text = " " + tokenizer.decode(line.tokens).strip()
-        made.append(Segment(text, start, max(start, end), words=words))
+        made.append(Segment(text, start, max(start, end), score=line.score, words=words))
     return tuple(made)
 
 
