@@ -37,10 +37,16 @@ def find_checkpoint(spec: ModelSpec) -> Path:
 
 
 def is_present(spec: ModelSpec) -> bool:
-    """Whether all of the model's files are on this machine; a model that has none always is. Reads no weights."""
+    """Whether all of the model's files are on this machine; a model that has none always is. Reads no weights.
+
+    A row whose weights are no safetensors names files that it cannot do without in `options.needs`.
+    """
     if not (spec.path or spec.repo):
         return True
     try:
+        if needs := spec.options.get("needs"):
+            folder = find_checkpoint(spec)
+            return all((folder / str(name)).is_file() for name in needs)
         return bool(weight_files(find_checkpoint(spec), spec))
     except (NotDownloaded, LoadFailed):
         return False

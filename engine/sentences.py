@@ -12,7 +12,7 @@ from dataclasses import dataclass
 LONGEST = 300  # characters of what is spoken in one breath; longer sentences are cut at a comma or a space
 # What ends a sentence: in most scripts before a space, in Chinese and Japanese anywhere.
 _END = re.compile(
-    r"(?P<plain>[.!?…։؟۔।॥።៖။]+)(?P<close>(?:[\"'»”’)\]*_]|[^\S\n]»)*)(?=\s|$)|[。！？｡．]+[」』”’）】]*"
+    r"(?<![.!?…։؟۔।॥።៖။])(?P<plain>[.!?…։؟۔।॥።៖။]++)(?P<close>(?:[\"'»”’)\]*_]|[^\S\n]»)*)(?=\s|$)|[。！？｡．]+[」』”’）】]*"
 )
 _PARAGRAPH = re.compile(r"\n\s*\n+|\n(?=\s*(?:[-*•–—]|\d{1,3}[.)])\s)")
 _CLAUSE = re.compile(r"[,;:،؛、，；：–—]\s*|\s+")
@@ -31,18 +31,23 @@ _ALSO_WORDS = frozenset(re.findall(r"\S+", """
     """))  # fmt: skip
 _INITIAL = re.compile(r"(?:^|[\s(«\"'.-])([^\W\d_])$")
 
-_FENCE = re.compile(r"^(```+|~~~+)[^\n]*\n.*?(?:^\1[^\S\n]*$|\Z)", re.MULTILINE | re.DOTALL)
-_HIDDEN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+# All of them take time in proportion to a text, whatever it is: runs are bounded or possessive.
+_FENCE = re.compile(r"^(`{3,9}|~{3,9})[^\n]*\n.*?(?:^\1[^\S\n]*$|\Z)", re.MULTILINE | re.DOTALL)
+_HIDDEN = re.compile(
+    r"<(script|style)\b.{0,5000}?</\1\s*>|<!--.{0,5000}?-->", re.IGNORECASE | re.DOTALL
+)
 _BREAKING = re.compile(r"<(?:br|/?p|/?div|/?li|/?h[1-6]|/?tr)\b[^<>]{0,300}>", re.IGNORECASE)
-_TAG = re.compile(r"</?[a-zA-Z][\w:-]*(?:\s[^<>]{0,1000})?/?>")
-_LINK = re.compile(r"!?\[([^\]\n]{0,500})\]\([^()\s]{0,2000}(?:\s+\"[^\"\n]*\")?\)")
-_URL = re.compile(r"\bhttps?://(?:www\.)?([\w.-]+\w)[^\s<>]*", re.IGNORECASE)
-_HEADING = re.compile(r"^[^\S\n]{0,3}#{1,6}[^\S\n]+(.*?)[^\S\n]*#*$", re.MULTILINE)
-_QUOTE = re.compile(r"^[^\S\n]{0,3}(?:>[^\S\n]?)+", re.MULTILINE)
-_BULLET = re.compile(r"^[^\S\n]*[-*+•][^\S\n]+(?:\[[ xX]\][^\S\n]+)?", re.MULTILINE)
-_RULE = re.compile(r"^[^\S\n]*(?:[-*_=]{3,}|[|:\-\s]*\|[|:\-\s]*)$", re.MULTILINE)
-_BOLD = re.compile(r"(?<![A-Za-z0-9])(\*\*\*|\*\*|\*|__|~~|`+)(?=\S)(.+?)(?<=\S)\1", re.DOTALL)
-_UNDER = re.compile(r"(?<!\w)_(?=\S)([^_\n]+)(?<=\S)_(?!\w)")
+_TAG = re.compile(r"</?[a-zA-Z][\w:-]{0,60}(?:\s[^<>]{0,1000})?/?>")
+_LINK = re.compile(r"!?\[([^\[\]\n]{0,500})\]\([^()\s]{0,2000}(?:\s\"[^\"\n]{0,300}\")?\)")
+_URL = re.compile(r"\bhttps?://(?:www\.)?([\w.-]{1,250}\w)[^\s<>]*", re.IGNORECASE)
+_HEADING = re.compile(r"^ {0,3}#{1,6} +([^\n]*)$", re.MULTILINE)
+_QUOTE = re.compile(r"^ {0,3}(?:> ?)++", re.MULTILINE)
+_BULLET = re.compile(r"^ *[-*+•] +(?:\[[ xX]\] +)?", re.MULTILINE)
+_RULE = re.compile(r"^ *(?:[-*_=]{3,}+|(?=[^|\n]*\|)[|:\- ]++)$", re.MULTILINE)
+_BOLD = re.compile(
+    r"(?<![A-Za-z0-9*~`])(\*\*\*|\*\*|\*|__|~~|`{1,3})(?=[^\s*~`])([^\n]{1,500}?)(?<=\S)\1"
+)
+_UNDER = re.compile(r"(?<!\w)_(?=\S)([^_\n]{1,500})(?<=\S)_(?!\w)")
 _EMOJI = re.compile(
     "[\U0001f000-\U0001faff\u2600-\u27bf\u2300-\u23ff\u2b00-\u2bff\U000e0020-\U000e007f\ufe0f\u200d\u20e3]+"
 )
@@ -63,24 +68,24 @@ def plain(text: str) -> str:
     Where nothing else is there, code is kept and so are emoji, whose names some voices can say.
     """
     text = _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = re.sub(r"[^\S\n]+", " ", text)
     without = _FENCE.sub("\n", text)
     text = without if said(without) else text.replace("```", "")
     text = _BREAKING.sub("\n", _HIDDEN.sub(" ", text))
     text = html.unescape(_TAG.sub("", text))
     text = _LINK.sub(r"\1", text)
     text = _URL.sub(r"\1", text)
-    for pattern, put in (
-        (_RULE, ""), (_HEADING, r"\1\n"), (_QUOTE, ""), (_BULLET, "\n\n"),
-    ):  # fmt: skip
-        text = pattern.sub(put, text)
+    text = _RULE.sub("", text)
+    text = _HEADING.sub(lambda found: found[1].rstrip("# ") + "\n", text)
+    text = _BULLET.sub("\n\n", _QUOTE.sub("", text))
     for _ in range(3):  # bold in italics
         text = _BOLD.sub(r"\2", text)
     text = _UNDER.sub(r"\1", text)
-    text = re.sub(r"[^\S\n]*\|[^\S\n]*", ", ", text) if text.count("|") > 1 else text
+    text = re.sub(r" ?\| ?", ", ", text) if text.count("|") > 1 else text
     text = re.sub(r"^, |, $", "", text, flags=re.MULTILINE)
     silent = _EMOJI.sub(" ", text)
     text = silent if said(silent) else text
-    return re.sub(r"[^\S\n]+", " ", text).strip()
+    return re.sub(r" +", " ", text).strip()
 
 
 def said(text: str) -> bool:

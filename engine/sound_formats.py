@@ -31,12 +31,12 @@ class Kind:
 
 # Streams have no way back to their beginning: no tables of contents, no lengths in their headers.
 SOUND_FORMATS: Mapping[str, Kind] = {
+    "wav": Kind("audio/wav", ".wav"),
     "mp3": Kind("audio/mpeg", ".mp3", "mp3", "libmp3lame", 64_000,
                 (("write_xing", "0"), ("id3v2_version", "0")), "s16p"),
     "opus": Kind("audio/ogg", ".opus", "ogg", "libopus", 32_000, (("page_duration", "200000"),)),
     "aac": Kind("audio/aac", ".aac", "adts", "aac", 64_000, (), "fltp"),
     "flac": Kind("audio/flac", ".flac", "flac", "flac"),
-    "wav": Kind("audio/wav", ".wav"),
     "pcm": Kind("audio/pcm", ".pcm"),
 }  # fmt: skip
 
@@ -51,6 +51,14 @@ def sound_format(name: str) -> str:
         f"'{name[:40]}' is no format of sound that is written here. Choose one of {known}.",
         param="response_format",
     )
+
+
+def as_pcm(samples: Any) -> bytes:
+    """Samples in -1..1, an array, as mono 16-bit PCM."""
+    import numpy as np
+
+    data: bytes = (np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes()
+    return data
 
 
 def wav(pcm: bytes, rate: int) -> bytes:

@@ -5,6 +5,7 @@ Knows the catalog and the families' lists of voices; speaks nothing itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.errors import AtelierError, BadValue
@@ -71,17 +72,24 @@ def find_speaker(engine: Models, request: SpeakRequest) -> ModelSpec:
         return engine.registry.default("speak")
     everything = [voice for spec in held for voice in voices[spec.id]]
     language = spoken_language(request.language, {voice.language for voice in everything})
-    plain = request.voice.partition("+")[0]
-    if plain:
-        for spec in held:
-            if find_voice(voices[spec.id], plain) is not None:
-                return spec
-        voice_of(everything, plain, language, "any model here")
     wanted = language or guess_language(request.text)
+    if plain := request.voice.partition("+")[0]:
+        named = [(spec, find_voice(voices[spec.id], plain)) for spec in held]
+        fitting = [spec for spec, voice in named if voice and voice.language in ("", wanted)]
+        if fitting or (fitting := [spec for spec, voice in named if voice]):
+            return fitting[0]
+        voice_of(everything, plain, language, "any model here")  # raises
     for spec in held:
-        codes = {voice.language for voice in voices[spec.id]} - {""}
-        if wanted in codes:
+        if wanted in spoken_by(spec, voices[spec.id]):
             return spec
-    if language and not any(language in spec.languages for spec in held):
-        raise unspoken(language, (voice.language for voice in everything))
+    if language:
+        raise unspoken(
+            language, (code for spec in held for code in spoken_by(spec, voices[spec.id]))
+        )
     return next((spec for spec in held if spec.starter), held[0])
+
+
+def spoken_by(spec: ModelSpec, voices: Sequence[Voice]) -> frozenset[str]:
+    """The codes of the languages that a model speaks: those of its voices, and its own where a voice speaks all."""
+    own = {voice.language for voice in voices}
+    return frozenset((own | set(spec.languages) if "" in own else own) - {""})

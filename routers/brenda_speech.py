@@ -32,7 +32,8 @@ from engine import (
     Voice,
 )
 from engine.references import is_recording, read_reference
-from engine.sound_formats import SOUND_FORMATS, encode, sound_format, wav
+from engine.sound_formats import SOUND_FORMATS, SoundWriter, as_pcm, encode, sound_format, wav
+from engine.sounds import decode
 from routers import wire
 from routers.bodies import Body, build, bytes_of, example, shown
 from routers.refusals import plain
@@ -51,6 +52,7 @@ SAMPLES = {
     "zh": "你好！这是我的声音。给我一段文字，我来读给你听。",
     "ja": "こんにちは。これが私の声です。文章をください、お読みします。",
 }
+RATE = 24_000  # Hz of what is converted
 NUMBERS = "1, 2, 3, 4, 5."  # said in every language
 
 
@@ -286,6 +288,26 @@ async def text_to_speech(body: SpeakBody, http: HttpRequest) -> Response:
     meta = wire.meta_of(http, request, body.ignored("brenda"))
     events = engine.run(request, wire.caller_of(http, "brenda"))
     return await wire.respond(http, events, SPEAKING, meta, stream=body.stream)
+
+
+@router.post(
+    "/v1/ai/speech/convert",
+    summary="A recording in another format of sound",
+    responses={200: {"description": "Done", "content": {"audio/mpeg": {}}}},
+    openapi_extra={"requestBody": {"content": {"audio/wav": {}}, "required": True}},
+)
+async def convert(http: HttpRequest, format: str = "mp3") -> Response:
+    kind = sound_format(format)
+    data = await http.body()
+    work = asyncio.to_thread(_converted, data, kind)
+    file = await wire.until_gone(http.receive, work)
+    return Response(file, media_type=SOUND_FORMATS[kind].media)
+
+
+def _converted(data: bytes, kind: str) -> bytes:
+    writer = SoundWriter(kind, RATE)
+    parts = [writer.write(as_pcm(piece)) for piece in decode(data, RATE)]
+    return b"".join([*parts, writer.end()])
 
 
 HEARING = wire.Dialect("brenda", stream, heard, error)

@@ -51,6 +51,7 @@ LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
 FAMILY = (
     *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
     "sounds", "speech", "sentences", "voices",
+    "sentences", "sounds", "speech", "voices",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 OPEN = (
@@ -275,6 +276,7 @@ PACKAGE_OF = {
     "pynvml": "nvidia-ml-py",
     "multipart": "python-multipart",
     "cv2": "opencv-python-headless",
+    "TTS": "coqui-tts",
 }
 # Installed for others' sake: these are read by the packages above, not imported by us.
 BY_NAME = {

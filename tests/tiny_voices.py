@@ -19,7 +19,7 @@ def make_xtts(folder: Path) -> Path:
     torch.manual_seed(3)
     _write_vocab(folder / "vocab.json")
     args = XttsArgs(
-        gpt_layers=2, gpt_n_model_channels=64, gpt_n_heads=2, gpt_max_audio_tokens=60,
+        gpt_layers=2, gpt_n_model_channels=64, gpt_n_heads=2, gpt_max_audio_tokens=24,
         gpt_max_text_tokens=120, gpt_max_prompt_tokens=20, gpt_number_text_tokens=len(LETTERS) - 1 + 6,
         gpt_num_audio_tokens=40, gpt_start_audio_token=38, gpt_stop_audio_token=39,
         gpt_start_text_token=1, gpt_stop_text_token=2, gpt_use_perceiver_resampler=True,
@@ -137,3 +137,32 @@ def _value(name: str, kind: int, shape: list[Any]) -> bytes:
     sizes = [_number(1, n) if isinstance(n, int) else _field(2, n.encode()) for n in shape]
     dims = b"".join(_field(1, size) for size in sizes)
     return _field(1, name.encode()) + _field(2, _field(1, _number(1, kind) + _field(2, dims)))
+
+
+def make_vits(folder: Path) -> Path:
+    """A VITS of a few thousand weights as Coqui publishes it: config.json and model_file.pth."""
+    import torch
+    from TTS.tts.configs.shared_configs import CharactersConfig
+    from TTS.tts.configs.vits_config import VitsArgs, VitsConfig
+    from TTS.tts.models.vits import Vits
+
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(4)
+    args = VitsArgs(
+        hidden_channels=16, hidden_channels_ffn_text_encoder=16, num_layers_text_encoder=1,
+        num_layers_posterior_encoder=1, num_layers_flow=1, upsample_initial_channel_decoder=32,
+        upsample_rates_decoder=[8, 8, 4], upsample_kernel_sizes_decoder=[16, 16, 8],
+        resblock_kernel_sizes_decoder=[3], resblock_dilation_sizes_decoder=[[1, 3, 5]], init_discriminator=False,
+    )  # fmt: skip
+    characters = CharactersConfig(
+        characters_class="TTS.tts.models.vits.VitsCharacters", pad="_", eos="", bos="", blank="|",
+        characters=LETTERS[1:-4], punctuations=" '.,!?", phonemes="",
+    )  # fmt: skip
+    config = VitsConfig(
+        model_args=args, characters=characters, use_phonemes=False, text_cleaner="basic_cleaners",
+        datasets=[{"formatter": "css10", "language": "fr-fr"}], test_sentences=[],
+    )  # fmt: skip
+    model = Vits(config)
+    torch.save({"model": model.state_dict()}, folder / "model_file.pth")
+    config.save_json(str(folder / "config.json"))
+    return folder

@@ -23,6 +23,8 @@ from ui.words import label, translations
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "voice-sound.js", "voice.js")
 STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "voice.css")
+SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "speaking.js")
+STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "speaking.css")
 SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "hearing.js")
 STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "hearing.css")
 MAX_WAITING = (

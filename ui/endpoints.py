@@ -16,6 +16,7 @@ from ui.hearing_calls import add_hearing_calls
 from ui.model_calls import add_model_calls
 from ui.parts import ask, caller_of, paced
 from ui.picture_calls import add_picture_calls
+from ui.speaking_calls import add_speaking_calls
 from ui.voice_calls import add_voice_calls
 
 
@@ -25,6 +26,7 @@ def add_endpoints(engine: Engine) -> None:
         gr.api(make(engine), api_name=name, concurrency_limit=None)
     add_model_calls(engine)
     add_picture_calls(engine)
+    add_speaking_calls(engine)
     add_voice_calls(engine)
     add_hearing_calls(engine)
 

@@ -1,7 +1,8 @@
-"""Coqui's voices: XTTS v2, which speaks with the voice of a recording, and VITS models, from folders as Coqui lays them out.
+"""Coqui's voices: XTTS v2, which speaks with the voice of a recording, and VITS models, from folders in Coqui's layout.
 
-Their weights are published as `.pth` files. Those are read as plain tensors (torch's `weights_only`), which runs nothing
-that a file holds. Speech is computed in float32; Coqui's own loaders, which may write into the folder, are not used.
+Their weights are published as `.pth` files. These are read as plain tensors (torch's `weights_only`), which runs
+nothing that a file holds. Speech is computed in float32; Coqui's own loaders, which may write into the folder, are
+not used.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def load(spec: ModelSpec, settings: Settings) -> Speaker:
     build = _build_xtts if kind == "xtts" else _build_vits
     try:
         config, model = build(folder, file)
-        model = model.to(device).eval().requires_grad_(False)
+        model.to(device)
+        model.eval()  # XTTS makes ready to write here
+        model.requires_grad_(False)
     except AtelierError:
         raise
     # Coqui's configs and torch's files fail in as many ways as they have readers: this is their border.
@@ -176,8 +179,6 @@ def _build_xtts(folder: Path, file: Path) -> tuple[Any, Any]:
     state = {name: value for name, value in state.items() if not name.startswith(trained)}
     state.pop("gpt.gpt.wte.weight", None)
     model.load_state_dict(state)
-    model.hifigan_decoder.eval()
-    model.gpt.init_gpt_for_inference(kv_cache=True)
     speakers = folder / SPEAKERS[0]
     model.known_voices = _read(speakers) if speakers.is_file() else {}
     return config, model
@@ -201,7 +202,7 @@ def _build_vits(folder: Path, file: Path) -> tuple[Any, Any]:
                     name,
                     [str(one) for one in here] if isinstance(told, list) else str(here[0]),
                 )
-    model = Model.init_from_config(config)
+    model = Model(config)
     state = {
         k: v
         for k, v in _read(file)["model"].items()
