@@ -22,7 +22,8 @@ from ui.words import label, translations
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SCRIPTS = (
-    "page.js", "paint.js", "models.js", "vision.js", "ocr.js", "speaking.js", "hearing.js", "voice-sound.js", "voice.js",
+    "page.js", "paint.js", "models.js", "vision.js", "ocr.js", "speaking.js", "hearing.js",
+    "voice-sound.js", "voice.js",
 )  # fmt: skip
 STYLES = (
     "atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "speaking.css", "hearing.css", "voice.css",
