@@ -194,7 +194,7 @@ def test_barging_in_and_stopping(opens: Opens, server: Served) -> None:
         voice = Page(tab)
         page = voice.page
         assert max(tab.overflow()) <= 0
-        page.fill("#voice .typed input", "!slow Un deux trois quatre. " + "mot " * 120)
+        page.fill("#voice .typed input", "!slow Un deux trois quatre. " + "mot " * 500)
         page.press("#voice .typed input", "Enter")
         page.wait_for_selector("#voice .theirs mark:not(:empty)", timeout=PATIENCE * 1000)
         page.fill("#voice .typed input", "Autre chose.")
@@ -202,7 +202,7 @@ def test_barging_in_and_stopping(opens: Opens, server: Served) -> None:
         voice.rest(2)
         assert "interrompu" in voice.texts(".theirs")[0]
         assert until(lambda: not server.running) is True
-        page.fill("#voice .typed input", "!slow Encore. " + "mot " * 120)
+        page.fill("#voice .typed input", "!slow Encore. " + "mot " * 500)
         page.press("#voice .typed input", "Enter")
         page.wait_for_selector("#voice .theirs:nth-of-type(6), #voice .theirs mark:not(:empty)")
         page.keyboard.press("Tab")

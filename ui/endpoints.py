@@ -28,9 +28,9 @@ def add_endpoints(engine: Engine) -> None:
     add_model_calls(engine)
     add_monitoring_calls(engine)
     add_picture_calls(engine)
-    add_voice_calls(engine)
     add_speaking_calls(engine)
     add_file_calls(engine)
+    add_voice_calls(engine)
     add_hearing_calls(engine)
 
 
