@@ -21,6 +21,7 @@ from routers import (
     brenda_ai,
     brenda_image,
     brenda_speech,
+    brenda_translation,
     chatvlm,
     docs,
     host,
@@ -38,7 +39,7 @@ from routers.wire import Gone, Pace, nobody
 
 ROUTERS = (
     models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, brenda_speech,
-    chatvlm, docs, signin,
+    brenda_translation, chatvlm, docs, signin,
 )  # fmt: skip
 SHAPES = (
     (models.PATHS, models.error, 422),
@@ -58,7 +59,7 @@ TAGS = [
     {"name": "Ollama Vision", "description": "Pictures analysed, and the model that sees them."},
     {
         "name": "Brenda",
-        "description": "Chats with sessions and stop; pictures labelled and read; speech.",
+        "description": "Chats with sessions and stop; pictures labelled and read; speech; translation.",
     },
     {"name": "ChatVLM", "description": "Uploaded pictures: their text, and questions. Health."},
 ]

@@ -50,7 +50,7 @@ HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipar
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
 FAMILY = (
     *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
-    "sentences", "sounds", "speech", "voices",
+    "sentences", "sounds", "speech", "voices", "detection", "glossaries", "passages", "tongues",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 OPEN = (
@@ -67,6 +67,8 @@ OPEN = (
             "sentences",
             "sound_formats",
             "references",
+            "tongues",
+            "translated_files",
         )
     ),
 )
@@ -108,7 +110,7 @@ HEAVY = frozenset({
     "torch", "torchvision", "torchaudio", "transformers", "diffusers", "accelerate", "tokenizers",
     "safetensors", "huggingface_hub", "openai", "ollama", "pandas", "plotly", "numpy", "PIL",
     "faster_whisper", "ctranslate2", "av", "TTS", "limits", "redis", "rapidocr", "openvino", "onnxruntime", "cv2",
-    "pypdfium2", "pikepdf",
+    "pypdfium2", "pikepdf", "sentencepiece", "py3langid", "docx", "lxml",
 })  # fmt: skip
 # Heavy too, but a module may be made of them if nobody imports that module at start.
 LATE = frozenset({"sqlalchemy", "alembic", "gradio"})
@@ -262,6 +264,7 @@ PACKAGE_OF = {
     "multipart": "python-multipart",
     "cv2": "opencv-python-headless",
     "TTS": "coqui-tts",
+    "docx": "python-docx",
 }
 # Installed for others' sake: these are read by the packages above, not imported by us.
 BY_NAME = {
