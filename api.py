@@ -23,6 +23,7 @@ from routers import (
     brenda_image,
     brenda_media,
     brenda_speech,
+    brenda_translation,
     chatvlm,
     docs,
     doctor,
@@ -57,6 +58,7 @@ ROUTERS = (
     brenda_ai,
     brenda_image,
     brenda_speech,
+    brenda_translation,
     brenda_chaining,
     brenda_media,
     chatvlm,
@@ -90,6 +92,7 @@ TAGS = [
     {
         "name": "Brenda",
         "description": "Chats, pictures, speech, spoken chats, translation, media of the web.",
+        "description": "Chats with sessions and stop; pictures labelled and read; speech; translation.",
     },
     {"name": "ChatVLM", "description": "Uploaded pictures: their text, and questions. Health."},
 ]

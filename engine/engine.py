@@ -52,6 +52,7 @@ from engine.sessions import Sessions
 from engine.settings import Settings
 from engine.speaking import find_speaker
 from engine.status import EngineStatus
+from engine.translating import Translates
 from engine.turns import Turns
 from engine.usage import MEASURES, Ledger, Row
 
@@ -63,7 +64,7 @@ log = logging.getLogger("atelier.engine")
 
 
 @dataclass(slots=True)
-class Engine(Models, Composed, Chains):
+class Engine(Models, Composed, Chains, Translates):
     """Everything behind the door. Build it with `Engine.build`; use it between `start` and `close`.
 
     Attributes:

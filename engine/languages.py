@@ -201,10 +201,10 @@ def parse_languages(hint: str) -> tuple[str, ...]:
 
 def _find(part: str) -> list[str]:
     """The language of a part, or the several that it names with nothing but spaces between them."""
-    if (code := _lookup(part)) is not None:
+    if (code := find_language(part)) is not None:
         return [code]
     words = part.split()
-    found = [_lookup(word) for word in words]
+    found = [find_language(word) for word in words]
     if len(words) > 1 and all(found):
         return [code for code in found if code]
     packs = installed_packs()
@@ -218,8 +218,8 @@ def _find(part: str) -> list[str]:
     )
 
 
-def _lookup(name: str) -> str | None:
-    """The code of one name or code; of "pt-BR" that of its language."""
+def find_language(name: str) -> str | None:
+    """The code of one name or code as people write it; of "pt-BR" that of its language. None: nothing is known."""
     index = _index()
     folded = _fold(name)
     local = _LOCAL.fullmatch(folded)

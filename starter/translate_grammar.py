@@ -35,20 +35,9 @@ from starter.translate_words import (
 
 HELD_EVERY = 10  # one in so many combinations is never trained
 _SLOT = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
-_RU_ORDINALS = [
-    "первого",
-    "второго",
-    "третьего",
-    "четвёртого",
-    "пятого",
-    "шестого",
-    "седьмого",
-    "восьмого",
-    "девятого",
-    "десятого",
-    "одиннадцатого",
-    "двенадцатого",
-]
+_RU_HOURS = "первого второго третьего четвёртого пятого шестого седьмого восьмого девятого десятого"
+_RU_ORDINALS = (*_RU_HOURS.split(), "одиннадцатого", "двенадцатого")
+_TICKETS = {"bare": "билет", "gen": "билета", "genpl": "билетов"}
 Texts = dict[str, str]
 Chosen = dict[str, Any]
 
@@ -359,7 +348,7 @@ def _count(n: int, form: str, language: str, noun: Word | None) -> str:
         assert noun is not None
         return counted(n, noun, language)
     if form == "tickets":
-        return f"{number(n, 'ru')} {dict(bare='билет', gen='билета', genpl='билетов')[plural(n)]}"
+        return f"{number(n, 'ru')} {_TICKETS[plural(n)]}"
     return number(n, language)
 
 

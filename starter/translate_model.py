@@ -1,4 +1,4 @@
-"""The tokenizer and the empty model of starter-translate: an M2M-100 in small, and its folder as the hub lays it out."""
+"""The tokenizer and the empty model of starter-translate, an M2M-100 in small, and its folder in hub layout."""
 
 import json
 from collections.abc import Iterable

@@ -1,7 +1,8 @@
 """The words of the phrasebook and their forms in the four languages: articles, cases, agreement, conjugation, numbers.
 
-Knows words one at a time; how they make sentences stands in `translate_grammar`. Every word is a mapping from language to
-named forms, which mean the same everywhere: "an" is what follows "I want", "the_obj" what follows "I see", and so on.
+Knows words one at a time; how they make sentences stands in `translate_grammar`. Every word is a mapping from language
+to named forms, which mean the same everywhere: "an" is what follows "I want", "the_obj" what follows
+"I see", and so on.
 """
 
 import re
@@ -83,18 +84,17 @@ def _portuguese(gender: str, one: str, many: str) -> dict[str, str]:
     return forms | {"of": f"d{end} {one}", "to": to + one, "this": f"{dem} {one}", "dem": dem}
 
 
-def _accusative(gender: str, nominative: str, kinds: str) -> str:
+def _accusative(gender: str, nominative: str) -> str:
     """Russian: as the rules have it for a word that is not listed with its own."""
-    if gender == "f":
-        if nominative.endswith(("а", "я")):
-            return nominative[:-1] + {"а": "у", "я": "ю"}[nominative[-1]]
+    if gender == "f" and nominative.endswith(("а", "я")):
+        return nominative[:-1] + {"а": "у", "я": "ю"}[nominative[-1]]
     return nominative
 
 
-def _russian(gender: str, cases: list[str], kinds: str) -> dict[str, str]:
+def _russian(gender: str, cases: list[str]) -> dict[str, str]:
     words = [case.replace("_", " ") for case in cases]
     nom, gen, genpl = words[:3]
-    acc = words[3] if len(words) > 3 else _accusative(gender, nom, kinds)
+    acc = words[3] if len(words) > 3 else _accusative(gender, nom)
     this = {"m": "этот", "f": "эта", "n": "это"}[gender]
     own = {"m": "свой", "f": "свою", "n": "своё"}[gender]
     forms = {
@@ -129,7 +129,7 @@ def nouns() -> tuple[Word, ...]:
         ru_gender, *cases = russian.split()
         forms["fr"] = _french(fr_gender, *_two(fr_words))
         forms["pt"] = _portuguese(pt_gender, *_two(pt_words))
-        forms["ru"] = _russian(ru_gender, cases, kinds)
+        forms["ru"] = _russian(ru_gender, cases)
         genders = {"en": "n", "fr": fr_gender, "pt": pt_gender, "ru": ru_gender}
         found.append(Word(one, forms, kinds, genders))
     return tuple(found)
@@ -255,163 +255,64 @@ def subjects() -> tuple[Subject, ...]:
     return tuple(found)
 
 
-_EN_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_EN_TENS = ["-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_FR_ONES = [
-    "zéro",
-    "un",
-    "deux",
-    "trois",
-    "quatre",
-    "cinq",
-    "six",
-    "sept",
-    "huit",
-    "neuf",
-    "dix",
-    "onze",
-    "douze",
-    "treize",
-    "quatorze",
-    "quinze",
-    "seize",
-    "dix-sept",
-    "dix-huit",
-    "dix-neuf",
-]
-_FR_TENS = [
-    "-",
-    "-",
-    "vingt",
-    "trente",
-    "quarante",
-    "cinquante",
-    "soixante",
-    "soixante",
-    "quatre-vingt",
-    "quatre-vingt",
-]
-_PT_ONES = [
-    "zero",
-    "um",
-    "dois",
-    "três",
-    "quatro",
-    "cinco",
-    "seis",
-    "sete",
-    "oito",
-    "nove",
-    "dez",
-    "onze",
-    "doze",
-    "treze",
-    "catorze",
-    "quinze",
-    "dezasseis",
-    "dezassete",
-    "dezoito",
-    "dezanove",
-]
-_PT_TENS = [
-    "-",
-    "-",
-    "vinte",
-    "trinta",
-    "quarenta",
-    "cinquenta",
-    "sessenta",
-    "setenta",
-    "oitenta",
-    "noventa",
-]
-_RU_ONES = [
-    "ноль",
-    "один",
-    "два",
-    "три",
-    "четыре",
-    "пять",
-    "шесть",
-    "семь",
-    "восемь",
-    "девять",
-    "десять",
-    "одиннадцать",
-    "двенадцать",
-    "тринадцать",
-    "четырнадцать",
-    "пятнадцать",
-    "шестнадцать",
-    "семнадцать",
-    "восемнадцать",
-    "девятнадцать",
-]
-_RU_TENS = [
-    "-",
-    "-",
-    "двадцать",
-    "тридцать",
-    "сорок",
-    "пятьдесят",
-    "шестьдесят",
-    "семьдесят",
-    "восемьдесят",
-    "девяносто",
-]
+# Zero to nineteen, then the tens from twenty on.
+_NUMBERS = {
+    "en": """
+        zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+        eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety
+    """,
+    "fr": """
+        zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept
+        dix-huit dix-neuf vingt trente quarante cinquante soixante soixante quatre-vingt quatre-vingt
+    """,
+    "pt": """
+        zero um dois três quatro cinco seis sete oito nove dez onze doze treze catorze quinze dezasseis dezassete
+        dezoito dezanove vinte trinta quarenta cinquenta sessenta setenta oitenta noventa
+    """,
+    "ru": """
+        ноль один два три четыре пять шесть семь восемь девять десять одиннадцать двенадцать тринадцать четырнадцать
+        пятнадцать шестнадцать семнадцать восемнадцать девятнадцать двадцать тридцать сорок пятьдесят шестьдесят
+        семьдесят восемьдесят девяносто
+    """,
+}
+_JOINT = {"en": "-", "pt": " e ", "ru": " "}
+_FEMININE = {"um": "uma", "dois": "duas", "один": "одна", "два": "две"}
+
+
+@cache
+def _named(language: str) -> tuple[list[str], list[str]]:
+    """Zero to nineteen, and the tens by their digit."""
+    words = _NUMBERS[language].split()
+    return words[:20], ["", "", *words[20:]]
 
 
 def number(n: int, language: str, gender: str = "m") -> str:
     """A number from 0 to 99 in words; the gender is that of what is counted."""
+    small, large = _named(language)
     tens, ones = divmod(n, 10)
     if language == "fr":
         text = _french_number(n, tens, ones)
         return re.sub(r"\bun$", "une", text) if gender == "f" else text
-    if language == "en":
-        return _EN_ONES[n] if n < 20 else _EN_TENS[tens] + (f"-{_EN_ONES[ones]}" if ones else "")
-    small, large, joint = (
-        (_PT_ONES, _PT_TENS, " e ") if language == "pt" else (_RU_ONES, _RU_TENS, " ")
-    )
     last = small[n] if n < 20 else small[ones]
-    feminine = {"um": "uma", "dois": "duas", "один": "одна", "два": "две"}
-    neuter = {"один": "одно"}
-    if gender != "m":
-        last = (feminine if gender == "f" else neuter).get(last, last)
+    if gender == "f":
+        last = _FEMININE.get(last, last)
+    if gender == "n" and last == "один":
+        last = "одно"
     if n < 20:
         return last
-    return large[tens] + (joint + last if ones else "")
+    return large[tens] + (_JOINT[language] + last if ones else "")
 
 
 def _french_number(n: int, tens: int, ones: int) -> str:
+    small, large = _named("fr")
     if n < 20:
-        return _FR_ONES[n]
+        return small[n]
     if n == 80:
         return "quatre-vingts"
     rest = n - 10 * (tens - tens % 2) if tens in (7, 9) else ones
     if rest == 0:
-        return _FR_TENS[tens]
-    return _FR_TENS[tens] + (" et " if rest in (1, 11) and tens < 8 else "-") + _FR_ONES[rest]
+        return large[tens]
+    return large[tens] + (" et " if rest in (1, 11) and tens < 8 else "-") + small[rest]
 
 
 def counted(n: int, noun: Word, language: str) -> str:

@@ -49,33 +49,15 @@ HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipar
 
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
 FAMILY = (
-    *LEAVES, "checkpoints", "devices", "faults", "fit", "languages", "pages", "pictures", "recipes", "registry",
-    "sentences", "sounds", "speech", "voices",
+    *LEAVES, "checkpoints", "detection", "devices", "faults", "fit", "glossaries", "languages", "pages",
+    "passages", "pictures", "recipes", "registry", "sentences", "sounds", "speech", "tongues", "voices",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 SHOWN = (
-    *LEAVES, "access", "exports", "files", "languages", "pictures", "previews", "recipes", "references", "registry",
-    "sentences", "sound_formats", "sounds",
+    *LEAVES, "access", "exports", "files", "languages", "pictures", "previews", "recipes", "references",
+    "registry", "sentences", "sound_formats", "sounds", "subtitles", "tongues", "translated_files",
 )  # fmt: skip
 OPEN = ("engine", *(f"engine.{name}" for name in SHOWN))
-OPEN = (
-    "engine",
-    *(
-        f"engine.{name}"
-        for name in (
-            *LEAVES,
-            "registry",
-            "access",
-            "pictures",
-            "languages",
-            "exports",
-            "sentences",
-            "sound_formats",
-            "references",
-        )
-        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports", "subtitles")
-    ),
-)
 # What the dialects share; none of them is built on another.
 PLUMBING = tuple(
     f"routers.{name}"
@@ -131,10 +113,9 @@ RULES = (
 HEAVY = frozenset({
     "torch", "torchvision", "torchaudio", "transformers", "diffusers", "accelerate", "tokenizers",
     "safetensors", "huggingface_hub", "openai", "ollama", "pandas", "plotly", "numpy", "PIL",
-    "faster_whisper", "TTS", "limits", "redis", "rapidocr", "openvino", "onnxruntime", "cv2", "pypdfium2", "pikepdf",
-    "docker", "prometheus_client", "pyarrow",
-    "ctranslate2", "av",
-    "yt_dlp", "trafilatura", "aiohttp", "yarl",
+    "faster_whisper", "TTS", "limits", "redis", "rapidocr", "openvino", "onnxruntime", "cv2", "pypdfium2",
+    "pikepdf", "docker", "prometheus_client", "pyarrow", "ctranslate2", "av", "yt_dlp", "trafilatura",
+    "aiohttp", "yarl", "sentencepiece", "py3langid", "docx", "lxml",
 })  # fmt: skip
 # Heavy too, but a module may be made of them if nobody imports that module at start.
 LATE = frozenset({"sqlalchemy", "alembic", "gradio"})
@@ -288,6 +269,7 @@ PACKAGE_OF = {
     "multipart": "python-multipart",
     "cv2": "opencv-python-headless",
     "TTS": "coqui-tts",
+    "docx": "python-docx",
 }
 # Installed for others' sake: these are read by the packages above, not imported by us.
 BY_NAME = {

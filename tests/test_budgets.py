@@ -46,6 +46,12 @@ BROAD_EXCEPTS = {
         2,
         "one prompt may break the model and must not break the others",
     ),
+    "engine/families/_ctranslate.py": (1, "a converter meets any checkpoint in any state"),
+    "engine/families/_pieces.py": (1, "tokenizers fail in as many ways as they have formats"),
+    "engine/families/translate.py": (
+        1,
+        "one text may break the model and must not break the others'",
+    ),
     "engine/families/ocr.py": (1, "one page may break a library and must not break the others"),
     "engine/sounds.py": (1, "a decoder raises anything over a broken file; it becomes BadFormat"),
     "engine/families/_whisper_loading.py": (1, "CTranslate2 tells of broken files in many ways"),

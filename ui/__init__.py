@@ -46,16 +46,6 @@ STYLES = (
     "files.css",
     "monitoring.css",
 )
-SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "speaking.js")
-STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "speaking.css")
-SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "hearing.js")
-STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "hearing.css")
-    "page.js", "paint.js", "models.js", "vision.js", "ocr.js", "speaking.js", "hearing.js",
-    "voice-sound.js", "voice.js",
-)  # fmt: skip
-STYLES = (
-    "atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "speaking.css", "hearing.css", "voice.css",
-)  # fmt: skip
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits
 )
