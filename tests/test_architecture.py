@@ -70,8 +70,8 @@ OPEN = (
 )
 # What the dialects share; none of them is built on another.
 PLUMBING = tuple(
-    f"routers.{name}" for name in ("wire", "bodies", "refusals", "runs", "readings", "addresses")
-    f"routers.{name}" for name in ("wire", "bodies", "refusals", "runs", "readings", "lifting")
+    f"routers.{name}"
+    for name in ("wire", "bodies", "refusals", "runs", "readings", "lifting", "addresses")
 )
 
 RULES = (

@@ -21,8 +21,16 @@ from ui.theme import theme
 from ui.words import label, translations
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "files.js")
-STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "files.css")
+SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "files.js", "media.js")
+STYLES = (
+    "atelier.css",
+    "chat.css",
+    "models.css",
+    "vision.css",
+    "ocr.css",
+    "files.css",
+    "media.css",
+)
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits
 )
