@@ -86,6 +86,10 @@ class Media:
         """
         return await self._looks.look(url)
 
+    async def picture(self, found: Found) -> bytes:
+        """A small WebP of what was found; empty where there is none, or none that can be read."""
+        return await self._looks.picture(found.thumbnail)
+
     # Taking
 
     def begin(

@@ -22,11 +22,12 @@ from engine.egress import Egress
 from engine.errors import AtelierError, BadFormat, BadValue, InferenceFailed, TimedOut
 from engine.fetch import Answer, Fetcher
 from engine.media_kinds import ENDINGS, PLAYLISTS, Format, Found, kind_of, sniff
-from engine.pictures import measure
+from engine.pictures import encode, measure, open_picture
 from engine.settings import Settings
 
 HEAD = 262_144  # bytes that tell what a file is
 PAGE = 8_000_000  # of a page that are read; the rest is seldom its text
+PICTURE = 10_000_000  # of a preview
 LOOK_BYTES = 64_000_000  # that yt-dlp may read to find out what there is
 LOOK_SECONDS = 60.0
 PARSE_SECONDS = 40.0
@@ -42,6 +43,7 @@ class Looks:
         self._most = settings.media_bytes
         self.sites = settings.listed("media_sites")
         self.folder = settings.data_dir / "media"  # for work; on the disk that files are kept on
+        self._pictures: OrderedDict[str, bytes] = OrderedDict()
         self._seen: OrderedDict[str, tuple[float, Found]] = OrderedDict()
 
     async def look(self, url: str) -> Found:
@@ -103,6 +105,21 @@ class Looks:
         await asyncio.to_thread(file.write_bytes, html)
         order = {"do": "page", "file": str(file), "url": link, "folder": str(folder), "text": text}
         return await visitors.ask(order, PARSE_SECONDS)
+
+    async def picture(self, address: str) -> bytes:
+        """A small WebP of the picture at an address; empty where there is none, or none that can be read."""
+        if not address.lower().startswith(("http://", "https://")):
+            return b""
+        if address not in self._pictures:
+            try:
+                fetched = await self._fetcher.read(address, limit=PICTURE)
+                small = await asyncio.to_thread(_small, fetched.data)
+            except AtelierError:
+                small = b""
+            self._pictures[address] = small
+            while len(self._pictures) > MOST_REMEMBERED:
+                self._pictures.popitem(last=False)
+        return self._pictures[address]
 
     async def _on_site(self, found: Found, folder: Path) -> Found:
         async with self.order("look", found.link, folder, LOOK_BYTES) as order:
@@ -196,6 +213,12 @@ def _measured(found: Found, head: bytes) -> Found:
     except AtelierError:  # of a kind that is not read here, or its size stands further on
         return replace(found, thumbnail=found.link)
     return replace(found, width=size.width, height=size.height, thumbnail=found.link)
+
+
+def _small(data: bytes) -> bytes:
+    image = open_picture(data, "url")
+    image.thumbnail((480, 360))
+    return encode(image, "webp", 80)
 
 
 def _timed(found: Found, told: dict[str, Any]) -> Found:

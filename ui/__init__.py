@@ -45,6 +45,15 @@ STYLES = (
     "speaking.css",
     "files.css",
     "monitoring.css",
+SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "files.js", "media.js")
+STYLES = (
+    "atelier.css",
+    "chat.css",
+    "models.css",
+    "vision.css",
+    "ocr.css",
+    "files.css",
+    "media.css",
 )
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits

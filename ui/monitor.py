@@ -148,6 +148,8 @@ def _job(job: Ticket, mine: bool, names: dict[str, str], language: str) -> str:
     model = names.get(job.model, job.model)
     if job.kind == "download":
         title, about = model, []
+    elif job.kind == "media":
+        title, about = job.title if mine else say("models.a_request", language), []
     else:
         title, about = job.title if mine else say("models.a_request", language), [model]
     percent = min(100.0, 100 * job.done / job.total) if job.total else 0.0
@@ -205,6 +207,8 @@ def _tools(job: Ticket, language: str) -> str:
     }.get(job.phase, ("pause", "models.pause", "pause"))
     first = button(again[0], say(again[1], language), icon=again[2], job=job.id)
     cancel = say("models.cancel_yes", language)
+    if job.kind == "media":
+        return button("stop", cancel, icon="stop", job=job.id)
     return first + button("ask_cancel", cancel, icon="close", job=job.id)
 
 

@@ -6,6 +6,7 @@ import gradio as gr
 
 from engine import Engine
 from ui.files_desk import Desk, Places
+from ui.media import build_media
 from ui.parts import QUIET, html
 from ui.words import label
 
@@ -65,5 +66,6 @@ def _bar() -> None:
 
 
 def _corner(engine: Engine) -> None:
-    """The place below the list that `ui.media.build_media(engine)` fills."""
-    gr.Column(elem_id="files-media")
+    """The web's media, taken into the files."""
+    with gr.Column(elem_id="files-media"):
+        build_media(engine)
