@@ -21,6 +21,7 @@ from routers import (
     brenda_ai,
     brenda_image,
     chatvlm,
+    creatures,
     docs,
     host,
     jobs,
@@ -36,7 +37,7 @@ from routers.refusals import Refusals
 from routers.wire import Gone, Pace, nobody
 
 ROUTERS = (
-    models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, chatvlm, docs, signin,
+    models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, chatvlm, creatures, docs, signin,
 )  # fmt: skip
 SHAPES = (
     (models.PATHS, models.error, 422),
@@ -55,6 +56,7 @@ TAGS = [
     {"name": "Ollama Host", "description": "Plain text questions and the usage dashboard."},
     {"name": "Ollama Vision", "description": "Pictures analysed, and the model that sees them."},
     {"name": "Brenda", "description": "Chats with sessions and stop; pictures labelled and read."},
+    {"name": "Creatures", "description": "Small fantasy animals with name and rarity."},
     {"name": "ChatVLM", "description": "Uploaded pictures: their text, and questions. Health."},
 ]
 FREE = frozenset({"/health", "/ready", "/signin", *docs.FREE})

@@ -5,6 +5,7 @@ from engine.answers import key_of
 from engine.binding import bind
 from engine.callers import Caller, Priority
 from engine.cards import Card
+from engine.creatures import Creature
 from engine.engine import VERSION, Engine
 from engine.errors import (
     AtelierError,
@@ -88,6 +89,7 @@ __all__ = [
     "ChatRequest",
     "Conflict",
     "Conversation",
+    "Creature",
     "DetectRequest",
     "Done",
     "EmbedRequest",

@@ -24,6 +24,7 @@ from engine.callers import Caller
 from engine.cards import Cards
 from engine.composed import Composed
 from engine.conversations import Conversations
+from engine.creatures import Creatures
 from engine.database import Database
 from engine.devices import Device, calm_threads, find_device
 from engine.discovery import Servers
@@ -73,6 +74,7 @@ class Engine(Models, Composed):
         turns: answers being written into a conversation, detached from any page.
         answers: those that may be given once more within the hour.
         documents: stored ones, read in the background.
+        creatures: small fantasy animals, with name and rarity.
     """
 
     settings: Settings
@@ -92,6 +94,7 @@ class Engine(Models, Composed):
     turns: Turns = field(init=False)
     answers: Answers = field(init=False)
     documents: Documents = field(init=False)
+    creatures: Creatures = field(init=False)
     adoption: Adoption = field(init=False)
     _running: dict[str, tuple[Caller, Track]] = field(default_factory=dict)
     _born: float = field(default_factory=time.monotonic)
@@ -101,6 +104,7 @@ class Engine(Models, Composed):
     def __post_init__(self) -> None:
         self.adoption = Adoption(self.settings, self.registry, self.families, self.servers)
         self.answers = Answers(self.settings.redis_url)
+        self.creatures = Creatures(self.settings, self.registry, self.servers, self.run)
         self.documents = Documents(
             self.settings, self.database, self.jobs, partial(choose_reader, self), self.read
         )
@@ -154,6 +158,7 @@ class Engine(Models, Composed):
         self._opening = asyncio.create_task(asyncio.to_thread(self.database.open))
         self._chores = asyncio.create_task(self._keep_house(self._opening))
         self.servers.start(self._opening)
+        self.creatures.start()
 
     async def close(self) -> None:
         """End what runs, unload the models, write the last rows."""

@@ -40,4 +40,5 @@ def write_logs(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if settings.log_json else logging.Formatter(TEXT))
     root.addHandler(handler)
-    logging.getLogger("atelier").setLevel(settings.log_level.upper())
+    for name in ("atelier", "pokemon"):
+        logging.getLogger(name).setLevel(settings.log_level.upper())

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from routers import openai_chat, openai_completions, openai_embeddings, openai_models
+from routers import (
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_images,
+    openai_models,
+)
 from routers.openai_parts import error
 
 PATHS = (
@@ -16,7 +22,9 @@ PATHS = (
     "/v1/audio/",
 )
 router = APIRouter()
-for endpoint in (openai_chat, openai_completions, openai_embeddings, openai_models):
+for endpoint in (
+    openai_chat, openai_completions, openai_embeddings, openai_images, openai_models,
+):  # fmt: skip
     router.include_router(endpoint.router)
 
 __all__ = ["PATHS", "error", "router"]

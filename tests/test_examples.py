@@ -32,6 +32,7 @@ EXPECTED = {
     "ollama_chat.py": r"(?s)- starter-chat:latest: .*completion.*\n.*\w+.*\[\d+ tokens in, \d+ out, [\d.]+ a second\]",
     "jobs_follow.py": r"(?s)\w+.*\[done: Hello! Who are you\?\]",
     "gradio_chat.py": r"\w{2,}",
+    "creatures.py": r"(?s)(\w+ · rarity [A-FS]\+? · \d{4,} bytes · pkm_[A-Z2-9]{12}\.png\n){3}in ",
 }
 SEEING = {"chatvlm_client.py", "chatvlm.sh", "vision_analyze.py", "vision.sh"}
 SEES = (ROOT / "assets/starters/starter-vision").is_dir()
