@@ -25,6 +25,7 @@ from routers import (
     brenda_speech,
     brenda_translation,
     chatvlm,
+    creatures,
     docs,
     doctor,
     files,
@@ -55,6 +56,7 @@ ROUTERS = (
     doctor,
     host,
     vision,
+    creatures,
     brenda_ai,
     brenda_image,
     brenda_speech,
@@ -92,8 +94,9 @@ TAGS = [
     {
         "name": "Brenda",
         "description": "Chats, pictures, speech, spoken chats, translation, media of the web.",
-        "description": "Chats with sessions and stop; pictures labelled and read; speech; translation.",
     },
+    {"name": "Brenda", "description": "Chats with sessions and stop; pictures labelled and read."},
+    {"name": "Creatures", "description": "Small fantasy animals with name and rarity."},
     {"name": "ChatVLM", "description": "Uploaded pictures: their text, and questions. Health."},
 ]
 FREE = frozenset({"/health", "/ready", "/signin", *docs.FREE})

@@ -81,7 +81,9 @@ class Application:
         self.page = Page(build_page, settings, refuse)
         self.api.router.default = self._fallback
         origins = Origins(settings)
-        limiter = Limiter.of(settings.rate_limits, settings.redis_url)
+        limiter = Limiter.of(
+            settings.rate_limits, settings.redis_url, settings.pokemon_rate_limit_per_min
+        )
         app: ASGIApp = Front(self.api, self.page)
         if limiter is not None:
             app = Rates(app, refuse, limiter)

@@ -7,6 +7,7 @@ from engine.callers import Caller, Priority
 from engine.cards import Card
 from engine.checks import Check, as_line, worst
 from engine.containers import Container, Load
+from engine.creatures import Creature
 from engine.doctor import examine
 from engine.engine import VERSION, Engine
 from engine.errors import (
@@ -106,6 +107,7 @@ __all__ = [
     "Conflict",
     "Container",
     "Conversation",
+    "Creature",
     "DetectRequest",
     "Done",
     "EmbedRequest",

@@ -39,6 +39,8 @@ class Access:
         self._clock = clock
         self._token = _digest(settings.token) if settings.token else b""
         self._admin = _digest(settings.admin_token) if settings.admin_token else b""
+        own = settings.pokemon_bearer_token
+        self._paths = {"/v1/generate": _digest(own)} if own else {}
         self._sessions: OrderedDict[str, tuple[float, Rank]] = OrderedDict()
         self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
 
@@ -63,6 +65,11 @@ class Access:
         if admin or (user and not self._admin):
             return "admin"
         return "user" if user else None
+
+    def opens(self, path: str, token: str) -> bool | None:
+        """Whether a path with a token of its own is opened by this one; None: it has none."""
+        own = self._paths.get(path)
+        return None if own is None else hmac.compare_digest(_digest(token), own)
 
     def rank_of_session(self, session: str) -> Rank | None:
         """The rank of a sign-in session that is still valid."""

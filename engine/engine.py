@@ -26,6 +26,7 @@ from engine.chain import Chains
 from engine.chores import keep_house
 from engine.composed import Composed
 from engine.conversations import Conversations
+from engine.creatures import Creatures
 from engine.database import Database
 from engine.devices import Device, calm_threads, find_device
 from engine.dialogues import Dialogues
@@ -84,6 +85,7 @@ class Engine(Models, Composed, Chains, Translates):
         files: the files area.
         monitor: the machine, numbers for Prometheus, the log's last lines, containers.
         dialogues: spoken conversations by session.
+        creatures: small fantasy animals, with name and rarity.
     """
 
     settings: Settings
@@ -106,6 +108,7 @@ class Engine(Models, Composed, Chains, Translates):
     documents: Documents = field(init=False)
     media: Media = field(init=False)
     files: Files = field(init=False)
+    creatures: Creatures = field(init=False)
     adoption: Adoption = field(init=False)
     monitor: Monitor = field(init=False)
     _made: int = 0
@@ -121,6 +124,7 @@ class Engine(Models, Composed, Chains, Translates):
         self.monitor = Monitor(self.settings, VERSION, self.status, self.made)
         self.lane.hear(self.monitor.metrics)
         self.media = Media(self.settings, self.jobs, self.files)
+        self.creatures = Creatures(self.settings, self.registry, self.servers, self.run)
         self.documents = Documents(
             self.settings, self.database, self.jobs, partial(choose_reader, self), self.read
         )
@@ -176,6 +180,7 @@ class Engine(Models, Composed, Chains, Translates):
         self.servers.start(self._opening)
         self.files.start()
         self.monitor.start()
+        self.creatures.start()
 
     async def close(self) -> None:
         """End what runs, unload the models, write the last rows."""

@@ -217,7 +217,8 @@ def write_logs(settings: Settings) -> None:
     handler.setFormatter(JsonLines(blot) if settings.log_json else Lines(blot))
     handler.addFilter(Named())
     root.addHandler(handler)
-    logging.getLogger("atelier").setLevel(settings.log_level.upper())
+    for name in ("atelier", "pokemon"):
+        logging.getLogger(name).setLevel(settings.log_level.upper())
     for name in ("uvicorn", "uvicorn.error"):  # they bring handlers of their own
         server = logging.getLogger(name)
         server.handlers.clear()

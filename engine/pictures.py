@@ -132,6 +132,25 @@ def encode(
     return out.getvalue()
 
 
+def convert(data: bytes, format: Literal["jpeg", "webp"], quality: int | None = None) -> bytes:
+    """A picture of ours in another format; its recipe stays behind."""
+    return encode(open_picture(data), format, 90 if quality is None else max(1, quality))
+
+
+def alpha_mask(data: bytes) -> bytes | None:
+    """A PNG that is white where a picture is transparent and black elsewhere; None where nothing is.
+
+    Raises:
+        BadValue, BadFormat, TooLarge: as `open_picture`.
+    """
+    with _opened(data, "mask", PIXELS) as picture:
+        if not picture.has_transparency_data:
+            return None
+        alpha = picture.convert("RGBA").getchannel("A")
+        mask = alpha.point([255 if value < 128 else 0 for value in range(256)])
+        return encode(mask) if mask.getbbox() else None
+
+
 async def portable(request: ChatRequest) -> ChatRequest:
     """The request with every picture upright and in a format that all servers read.
 

@@ -209,6 +209,77 @@ class Settings(BaseSettings):
         "", description='Repositories whose own code may run: "org/name@revision", comma-separated.'
     )
 
+    # Creatures (GET /v1/generate), under the names that service's users know
+    pokemon_images_dir: Path = _named(
+        Path("assets/creatures"),
+        "Folder of the creatures' pictures.",
+        "ATELIER_POKEMON_IMAGES_DIR",
+        "POKEMON_IMAGES_DIR",
+    )
+    pokemon_image_pattern: str = _named(
+        "image_{:02d}.png",
+        "How the pictures are called, by their number.",
+        "ATELIER_POKEMON_IMAGE_PATTERN",
+        "POKEMON_IMAGE_PATTERN",
+    )
+    pokemon_min_index: int = _named(
+        0,
+        "The first picture's number.",
+        "ATELIER_POKEMON_MIN_INDEX",
+        "POKEMON_MIN_INDEX",
+        ge=0,
+        le=9999,
+    )
+    pokemon_max_index: int = _named(
+        23,
+        "The last picture's number.",
+        "ATELIER_POKEMON_MAX_INDEX",
+        "POKEMON_MAX_INDEX",
+        ge=0,
+        le=9999,
+    )
+    pokemon_generation_backend: Literal["files", "sdxl"] = _named(
+        "files",
+        "Pictures from the folder, or drawn by a model.",
+        "ATELIER_POKEMON_GENERATION_BACKEND",
+        "POKEMON_GENERATION_BACKEND",
+    )
+    pokemon_bearer_token: str = _named(
+        "",
+        "Bearer token of GET /v1/generate alone.",
+        "ATELIER_POKEMON_BEARER_TOKEN",
+        "POKEMON_BEARER_TOKEN",
+        repr=False,
+    )
+    pokemon_rate_limit_per_min: int | None = _named(
+        None,
+        "Calls of GET /v1/generate a minute; 0 for no limit.",
+        "ATELIER_POKEMON_RATE_LIMIT_PER_MIN",
+        "POKEMON_RATE_LIMIT_PER_MIN",
+        ge=0,
+    )
+    pokemon_name_backend: Literal["local", "remote"] = _named(
+        "local",
+        "Names made here, or by the model at OPENAI_BASE_URL.",
+        "ATELIER_POKEMON_NAME_BACKEND",
+        "POKEMON_NAME_BACKEND",
+    )
+    sdxl_turbo_model: str = _named(
+        "stabilityai/sdxl-turbo",
+        "The model that draws creatures.",
+        "ATELIER_SDXL_TURBO_MODEL",
+        "SDXL_TURBO_MODEL",
+    )
+    sdxl_width: int = _named(
+        512, "Width of a drawn creature.", "ATELIER_SDXL_WIDTH", "SDXL_WIDTH", ge=16, le=4096
+    )
+    sdxl_height: int = _named(
+        512, "Height of a drawn creature.", "ATELIER_SDXL_HEIGHT", "SDXL_HEIGHT", ge=16, le=4096
+    )
+    sdxl_steps: int = _named(
+        1, "Denoising steps of a drawn creature.", "ATELIER_SDXL_STEPS", "SDXL_STEPS", ge=1, le=500
+    )
+
     # Other servers
     ollama_base_url: str = _named(
         "", "An Ollama server, whose models join the catalog.",
@@ -288,6 +359,21 @@ class Settings(BaseSettings):
     # Logs
     log_level: str = _named("INFO", "DEBUG, INFO, WARN or ERROR.", "ATELIER_LOG_LEVEL", "LOG_LEVEL")
     log_json: bool = _named(False, "Logs as JSON lines.", "ATELIER_LOG_JSON", "LOG_JSON")
+    log_request_body: bool = _named(
+        False,
+        "Log what is asked of the creature service.",
+        "ATELIER_LOG_REQUEST_BODY",
+        "LOG_REQUEST_BODY",
+    )
+    log_remote_content: bool = _named(
+        False,
+        "Log what another server answers when it is asked for a name.",
+        "ATELIER_LOG_REMOTE_CONTENT",
+        "LOG_REMOTE_CONTENT",
+    )
+    log_image_b64: bool = _named(
+        False, "Log creatures' pictures; large.", "ATELIER_LOG_IMAGE_B64", "LOG_IMAGE_B64"
+    )
 
     @classmethod
     def from_args(cls, argv: Sequence[str]) -> Settings:

@@ -73,7 +73,12 @@ class Gate:
             session = self._checked(scope, path, session)
         if path in self._free:
             return None
+        opened = self._access.opens(path, token)
+        if opened:
+            return "user"
         rank = by_token or self._access.rank(None, session)
+        if opened is False and by_token is None and (self._access.is_open or not session):
+            rank = None  # open or not, this path has a token of its own
         needs_admin = any(
             scope["method"] == method or method == "*"
             for method, prefix in self._admin

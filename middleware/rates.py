@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.aio.strategies import MovingWindowRateLimiter
 
+CREATURES = "GET /v1/generate"
 SEED = {
     "": "100/minute;1000/hour",
     "POST /api/v1/ai/vision/analyze": "10/minute",
     "POST /api/v1/ai/vision/models/": "1/hour",
-    "GET /v1/generate": "60/minute",
+    CREATURES: "60/minute",
 }
 COUNTED = ("/v1/", "/api/", "/models", "/ocr", "/chat", "/batch/")
 log = logging.getLogger("atelier.rates")
@@ -47,15 +48,22 @@ class Limiter:
     _down: float = 0.0
 
     @classmethod
-    def of(cls, rates: str, redis_url: str = "") -> Limiter | None:
+    def of(cls, rates: str, redis_url: str = "", creatures: int | None = None) -> Limiter | None:
         """The limiter of a setting: None for "", the published figures for "seed", else one rate for all.
+
+        Args:
+            creatures: calls of the creature service a minute, whatever else is set; 0: as many as one likes.
 
         Raises:
             BadValue: it is not a rate.
         """
-        if not rates:
+        rules = dict(SEED) if rates == "seed" else {"": rates} if rates else {}
+        if creatures is not None:
+            rules.pop(CREATURES, None)
+            rules |= {CREATURES: f"{creatures}/minute"} if creatures else {}
+        if not rules:
             return None
-        limiter = cls(SEED if rates == "seed" else {"": rates}, redis_url)
+        limiter = cls(rules, redis_url)
         limiter.build()
         return limiter
 

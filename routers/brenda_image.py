@@ -1,4 +1,4 @@
-"""The Brenda dialect's picture calls: labels with their shares, and the text in a picture.
+"""The Brenda dialect's picture calls: labels with their shares, the text in a picture; drawing is in a part.
 
 Knows its paths and the engine's requests and events; nothing of how models see or read.
 """
@@ -27,7 +27,7 @@ from engine import (
     TextPart,
     fold,
 )
-from routers import readings, wire
+from routers import brenda_image_make, readings, wire
 from routers.addresses import fetched
 from routers.bodies import DISC, Body, build, bytes_of, example, shown
 from routers.runs import fold_all, merge
@@ -35,6 +35,7 @@ from routers.runs import fold_all, merge
 CAPTION = "Describe this image in one sentence."
 
 router = APIRouter(tags=["Brenda"])
+router.include_router(brenda_image_make.router)
 
 
 class AnalyzeBody(Body):

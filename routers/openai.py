@@ -8,6 +8,7 @@ from routers import (
     openai_chat,
     openai_completions,
     openai_embeddings,
+    openai_images,
     openai_models,
     openai_speech,
     openai_transcriptions,
@@ -24,9 +25,14 @@ PATHS = (
 )
 router = APIRouter()
 for endpoint in (
-    openai_chat, openai_completions, openai_embeddings, openai_models, openai_speech,
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_images,
+    openai_models,
+    openai_speech,
     openai_transcriptions,
-):  # fmt: skip
+):
     router.include_router(endpoint.router)
 
 __all__ = ["PATHS", "error", "router"]

@@ -27,7 +27,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import os
 
     for name in list(os.environ):
-        if name.startswith(("ATELIER_", "POKEMON_", "OPENAI_", "OLLAMA_", "LOG_")):
+        if name.startswith(("ATELIER_", "POKEMON_", "SDXL_", "OPENAI_", "OLLAMA_", "LOG_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("ATELIER_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("ATELIER_PROBE_LOCAL", "false")  # an Ollama of this machine is not ours

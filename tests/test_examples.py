@@ -37,6 +37,7 @@ EXPECTED = {
     r"tokens.*\d+ rows; the last one is \w+, ok",
     "gradio_chat.py": r"\w{2,}",
     "openai_transcribe.py": r"(?s)\w+.*\n\n1\n00:00:0.*-->",
+    "creatures.py": r"(?s)(\w+ · rarity [A-FS]\+? · \d{4,} bytes · pkm_[A-Z2-9]{12}\.png\n){3}in ",
 }
 SEEING = {"chatvlm_client.py", "chatvlm.sh", "vision_analyze.py", "vision.sh"}
 SEES = (ROOT / "assets/starters/starter-vision").is_dir()

@@ -17,8 +17,7 @@ PUBLIC = {
     "/files_create", "/files_decompress", "/files_delete", "/files_list", "/files_move",
     "/files_restore", "/files_upload", "/job", "/jobs", "/label", "/load", "/models", "/ocr",
     "/plan", "/status", "/system", "/unload", "/usage", "/vision",
-    "/chat", "/models", "/status", "/plan", "/load", "/unload", "/download", "/jobs", "/job", "/cancel",
-    "/vision", "/label", "/detect", "/ocr", "/converse",
+    "/converse",
 }  # fmt: skip
 
 

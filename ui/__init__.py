@@ -32,6 +32,7 @@ SCRIPTS = (
     "hearing.js",
     "speaking.js",
     "files.js",
+    "media.js",
     "monitoring.js",
 )
 STYLES = (
@@ -44,16 +45,8 @@ STYLES = (
     "hearing.css",
     "speaking.css",
     "files.css",
-    "monitoring.css",
-SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "files.js", "media.js")
-STYLES = (
-    "atelier.css",
-    "chat.css",
-    "models.css",
-    "vision.css",
-    "ocr.css",
-    "files.css",
     "media.css",
+    "monitoring.css",
 )
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits
