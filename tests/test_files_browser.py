@@ -150,7 +150,8 @@ def test_a_large_upload_can_be_stopped(opens: Opens, server: Served) -> None:
               const held = new DataTransfer();
               held.items.add(new File([new Uint8Array(300_000_000)], "large.bin"));
               const make = (kind) => new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: held });
-              for (const kind of ["dragenter", "drop"]) document.querySelector("#files .folder").dispatchEvent(make(kind));
+              const place = document.querySelector("#files .folder");
+              for (const kind of ["dragenter", "drop"]) place.dispatchEvent(make(kind));
             }"""
         )
         page.wait_for_selector("#files [data-view=sends] li button")
