@@ -42,9 +42,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def turn(tab: Tab) -> Any:
-    tab.open()
-    tab.page.click("#tab-files-button")
-    tab.page.wait_for_selector("#files .folder", timeout=PATIENCE * 1000)
+    tab.page.set_default_timeout(PATIENCE * 3000)
+    tab.open("#files")  # on a phone it is in the menu of tabs, and the address finds it there
+    tab.page.wait_for_selector("#files .folder")
     return tab.page
 
 
@@ -69,40 +69,40 @@ def test_a_life_of_files(opens: Opens, server: Served) -> None:
             },
         )
         for name in ("shapes.png", "notes.md", "people.csv"):
-            page.wait_for_selector(row(name), timeout=PATIENCE * 1000)
+            page.wait_for_selector(row(name))
         page.click(row("notes.md") + " .opens-file")
-        page.wait_for_selector("#files-words h1:visible", timeout=PATIENCE * 1000)
+        page.wait_for_selector("#files-words h1:visible")
         page.click(row("people.csv") + " .opens-file")
-        page.wait_for_selector("#files .sheet-of td", timeout=PATIENCE * 1000)
+        page.wait_for_selector("#files .sheet-of td")
 
         # A folder, a name, a move by dragging, and the way back.
         page.click("#files-new")
         page.fill("#files-view dialog input", "box")
         page.keyboard.press("Enter")
-        page.wait_for_selector(row("box"), timeout=PATIENCE * 1000)
+        page.wait_for_selector(row("box"))
         page.drag_and_drop(row("people.csv"), row("box") + " .opens-file")
-        page.wait_for_selector(row("people.csv"), state="detached", timeout=PATIENCE * 1000)
+        page.wait_for_selector(row("people.csv"), state="detached")
         page.hover(row("box"))
         page.click(row("box") + " [data-act=remove]")
-        page.wait_for_selector(row("box"), state="detached", timeout=PATIENCE * 1000)
+        page.wait_for_selector(row("box"), state="detached")
         page.click("#files-view .news [data-act=restore]")
         page.click(row("box") + " .opens-file")
-        page.wait_for_selector(row("box/people.csv"), timeout=PATIENCE * 1000)
+        page.wait_for_selector(row("box/people.csv"))
         page.reload()
-        page.wait_for_selector(row("box/people.csv"), timeout=PATIENCE * 1000)
+        page.wait_for_selector(row("box/people.csv"))
         tab.errors.clear()
         page.click("#files .crumbs button >> nth=0")
 
         # To a tab that reads it, as if it had been dropped there.
         page.click(row("shapes.png") + " .opens-file")
-        page.wait_for_selector("#files .shown img", timeout=PATIENCE * 1000)
+        page.wait_for_selector("#files .shown img")
         page.click("#files .sends summary")
         assert tab.texts("#files .sends button:visible") == ["Vision", "OCR"]
         page.click("#files .sends [data-tab=vision]")
-        page.wait_for_selector("#vision .picture img", timeout=PATIENCE * 1000)
+        page.wait_for_selector("#vision .picture img")
         page.click("#tab-files-button")
         page.click(row("notes.md") + " .opens-file")
-        page.wait_for_selector("#files-words h1:visible", timeout=PATIENCE * 1000)
+        page.wait_for_selector("#files-words h1:visible")
         page.click("#files .sends summary")
         page.click("#files .sends [data-tab=chat]")
         tab.wait("document.querySelector('#chat-box textarea').value.includes('# Hello')")
@@ -128,7 +128,7 @@ def test_looks(opens: Opens, server: Served) -> None:
             page = turn(tab)
             page.click(row("looks") + " .opens-file")
             page.click(row("looks/p.pdf") + " .opens-file")
-            page.wait_for_selector("#files .sheets img", timeout=PATIENCE * 1000)
+            page.wait_for_selector("#files .sheets img")
             tab.wait("document.querySelector('#files .sheets img').naturalWidth > 500")
             assert max(tab.overflow()) <= 0
             if width < 500:
@@ -138,7 +138,7 @@ def test_looks(opens: Opens, server: Served) -> None:
             else:
                 tab.clean()
                 page.click("#files .file >> nth=0")
-                page.wait_for_selector("#files-words h1:visible", timeout=PATIENCE * 1000)
+                page.wait_for_selector("#files-words h1:visible")
             assert page.evaluate("window.pwned") is None
 
 
@@ -150,12 +150,13 @@ def test_a_large_upload_can_be_stopped(opens: Opens, server: Served) -> None:
               const held = new DataTransfer();
               held.items.add(new File([new Uint8Array(300_000_000)], "large.bin"));
               const make = (kind) => new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: held });
-              for (const kind of ["dragenter", "drop"]) document.querySelector("#files .folder").dispatchEvent(make(kind));
+              const place = document.querySelector("#files .folder");
+              for (const kind of ["dragenter", "drop"]) place.dispatchEvent(make(kind));
             }"""
         )
         page.wait_for_selector("#files [data-view=sends] li button")
         page.click("#files [data-view=sends] li button")
-        page.wait_for_selector("#files [data-view=sends] li.stopped", timeout=PATIENCE * 1000)
+        page.wait_for_selector("#files [data-view=sends] li.stopped")
         page.wait_for_selector(
             "#files [data-view=sends] li", state="detached", timeout=PATIENCE * 1000
         )
