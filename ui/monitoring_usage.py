@@ -22,8 +22,9 @@ GROUPS = {
 }  # fmt: skip
 MEASURES = {
     "requests": "monitoring.requests", "tokens": "monitoring.tokens", "run_s": "monitoring.run_s",
-    "audio_s": "monitoring.audio_s", "pages": "monitoring.pages", "images": "monitoring.images",
-    "characters": "monitoring.characters", "own_load_s": "monitoring.load_s",
+    "seconds": "monitoring.seconds", "audio_s": "monitoring.audio_s", "pages": "monitoring.pages",
+    "images": "monitoring.images", "characters": "monitoring.characters",
+    "megapixel_steps": "monitoring.megapixel_steps", "own_load_s": "monitoring.load_s",
 }  # fmt: skip
 COLUMNS = (
     "monitoring.when", "monitoring.model", "monitoring.task", "monitoring.dialect", "monitoring.project",
