@@ -16,7 +16,7 @@ from starter.stt_data import MELS, Spoken, read_shard
 from starter.stt_model import END, LAST, NO_SPEECH, START, Hearer, build_model, spelling_of
 
 RATE, WARM_UP = 2e-3, 200
-SIZE = 3600  # frames in a batch, windows' ends included
+SIZE = 2000  # frames in a batch, windows' ends included
 LENGTHS = (
     60,
     80,
@@ -25,7 +25,7 @@ LENGTHS = (
     200,
     300,
 )  # windows in frames; the last is what the model hears when it works
-WHOLE = 0.12  # share of batches in whole windows
+WHOLE = 0.1  # share of batches in whole windows
 SILENT = 0.03  # share of windows without speech
 KEEP = 0.997  # of the averaged weights at each step
 SPELL = 0.7  # weight of the spelling's loss
