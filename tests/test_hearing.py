@@ -115,7 +115,7 @@ def test_a_sample_is_heard_played_and_saved(opens: Opens, server: Served) -> Non
 
 
 @in_browser
-def test_what_is_no_recording_and_what_other_tabs_send(self, opens: Opens, server: Served) -> None:
+def test_what_is_no_recording_and_what_other_tabs_send(opens: Opens, server: Served) -> None:
     with opens(width=390, height=800, scheme="dark", locale="ru-RU") as tab:
         look(tab)
         page = tab.page
