@@ -18,6 +18,8 @@ PUBLIC = {
     "/files_restore", "/files_upload", "/job", "/jobs", "/label", "/load", "/models", "/ocr",
     "/plan", "/status", "/system", "/unload", "/usage", "/vision",
     "/converse",
+    "/chat", "/models", "/status", "/plan", "/load", "/unload", "/download", "/jobs", "/job", "/cancel",
+    "/vision", "/label", "/detect", "/ocr", "/transcribe",
 }  # fmt: skip
 
 
