@@ -50,7 +50,7 @@ HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipar
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
 FAMILY = (
     *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
-    "sentences", "sounds", "speech", "voices",
+    "sentences", "sound_formats", "sounds", "speech", "voices",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 OPEN = (
@@ -58,19 +58,11 @@ OPEN = (
     *(
         f"engine.{name}"
         for name in (
-            *LEAVES,
-            "registry",
-            "access",
-            "pictures",
-            "languages",
-            "exports",
-            "sentences",
-            "sound_formats",
-            "references",
+            *LEAVES, "registry", "access", "pictures", "languages", "exports", "references", "sentences",
+            "sound_formats", "sounds", "subtitles",
         )
-        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports", "subtitles")
     ),
-)
+)  # fmt: skip
 # What the dialects share; none of them is built on another.
 PLUMBING = tuple(f"routers.{name}" for name in ("wire", "bodies", "refusals", "runs", "readings"))
 
