@@ -32,6 +32,7 @@ EXPECTED = {
     "ollama_chat.py": r"(?s)- starter-chat:latest: .*completion.*\n.*\w+.*\[\d+ tokens in, \d+ out, [\d.]+ a second\]",
     "jobs_follow.py": r"(?s)\w+.*\[done: Hello! Who are you\?\]",
     "gradio_chat.py": r"\w{2,}",
+    "openai_speech.py": r"speech\.mp3: \d{5,} bytes, the first after \d",
 }
 SEEING = {"chatvlm_client.py", "chatvlm.sh", "vision_analyze.py", "vision.sh"}
 SEES = (ROOT / "assets/starters/starter-vision").is_dir()

@@ -21,10 +21,12 @@ from ui.theme import theme
 from ui.words import label, translations
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "speaking.js")
-STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "speaking.css")
-SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "hearing.js")
-STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "hearing.css")
+SCRIPTS = (
+    "page.js", "paint.js", "models.js", "vision.js", "ocr.js", "hearing.js", "speaking.js",
+)  # fmt: skip
+STYLES = (
+    "atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "hearing.css", "speaking.css",
+)  # fmt: skip
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits
 )
