@@ -30,6 +30,7 @@ from engine import (
     TranscribeRequest,
     Unknown,
     Voice,
+    fold,
 )
 from engine.references import is_recording, read_reference
 from engine.sound_formats import SOUND_FORMATS, SoundWriter, as_pcm, encode, sound_format, wav
@@ -261,7 +262,7 @@ async def sample(
         model=known.model, voice=known.name, text=SAMPLES.get(spoken, NUMBERS), language=spoken,
     )  # fmt: skip
     wire.meta_of(http, request)
-    result = await wire.whole(http, engine.run(request, wire.caller_of(http, "brenda")), wire.fold)
+    result = await wire.whole(http, engine.run(request, wire.caller_of(http, "brenda")), fold)
     data = b"".join(piece.data for piece in result.audio)
     rate = result.audio[0].rate
     media = SOUND_FORMATS[kind].media

@@ -38,6 +38,7 @@ EXPECTED = {
     "gradio_chat.py": r"\w{2,}",
     "openai_transcribe.py": r"(?s)\w+.*\n\n1\n00:00:0.*-->",
     "creatures.py": r"(?s)(\w+ · rarity [A-FS]\+? · \d{4,} bytes · pkm_[A-Z2-9]{12}\.png\n){3}in ",
+    "openai_speech.py": r"speech\.mp3: \d{5,} bytes, the first after \d",
 }
 SEEING = {"chatvlm_client.py", "chatvlm.sh", "vision_analyze.py", "vision.sh"}
 SEES = (ROOT / "assets/starters/starter-vision").is_dir()

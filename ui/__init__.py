@@ -49,6 +49,11 @@ STYLES = (
     "media.css",
     "monitoring.css",
 )
+    "page.js", "paint.js", "models.js", "vision.js", "ocr.js", "hearing.js", "speaking.js",
+)  # fmt: skip
+STYLES = (
+    "atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "hearing.css", "speaking.css",
+)  # fmt: skip
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits
 )
