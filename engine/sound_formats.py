@@ -57,7 +57,7 @@ def as_pcm(samples: Any) -> bytes:
     """Samples in -1..1, an array, as mono 16-bit PCM."""
     import numpy as np
 
-    data: bytes = (np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes()
+    data: bytes = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
     return data
 
 

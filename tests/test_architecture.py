@@ -52,6 +52,7 @@ FAMILY = (
     *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
     "sounds", "speech", "sentences", "voices",
     "sentences", "sounds", "speech", "voices",
+    "sentences", "sound_formats", "sounds", "speech", "voices",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 OPEN = (
@@ -59,19 +60,11 @@ OPEN = (
     *(
         f"engine.{name}"
         for name in (
-            *LEAVES,
-            "registry",
-            "access",
-            "pictures",
-            "languages",
-            "exports",
-            "sentences",
-            "sound_formats",
-            "references",
+            *LEAVES, "registry", "access", "pictures", "languages", "exports", "references", "sentences",
+            "sound_formats", "sounds", "subtitles",
         )
-        for name in (*LEAVES, "registry", "access", "pictures", "languages", "exports", "subtitles")
     ),
-)
+)  # fmt: skip
 # What the dialects share; none of them is built on another.
 PLUMBING = tuple(f"routers.{name}" for name in ("wire", "bodies", "refusals", "runs", "readings"))
 

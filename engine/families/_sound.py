@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Wave = NDArray[Any]
+    Wave: TypeAlias = NDArray[Any]
 
 RATE = 24_000  # Hz of all speech that leaves the engine
 LOUDNESS = -20.0  # LUFS that speech is brought to
@@ -178,11 +178,3 @@ def soften(wave: Wave) -> Wave:
     room = CEILING - KNEE
     rounded = np.sign(wave) * (KNEE + room * np.tanh(over / room))
     return np.where(over > 0, rounded, wave).astype(np.float32)
-
-
-def pcm(wave: Wave) -> bytes:
-    """Mono 16-bit little-endian PCM."""
-    import numpy as np
-
-    data: bytes = (np.clip(wave, -1, 1) * 32767).round().astype("<i2").tobytes()
-    return data

@@ -6,20 +6,21 @@ A family brings a voice's raw sound for one sentence; knows nothing of queues an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.errors import BadValue
 from engine.events import Audio, Done, Progress
-from engine.families._sound import RATE, Levels, pcm, resample, stretch, trim
+from engine.families._sound import RATE, Levels, resample, stretch, trim
 from engine.registry import Emit, ModelSpec
 from engine.requests import SpeakRequest
 from engine.sentences import LONGEST, plain, said, split
+from engine.sound_formats import as_pcm
 from engine.voices import Voice, guess_language, spoken_language, voice_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Wave = NDArray[Any]
+    Wave: TypeAlias = NDArray[Any]
 
 PAUSE = 0.26  # seconds after a sentence, at the voice's own speed
 BREAK = 0.3  # seconds of silence where there is nothing to say
@@ -73,7 +74,7 @@ class Speaker:
             last = number == len(sentences)
             pause = END if last else PAUSE * sentence.rest / request.speed
             wave = self._said(sentence.text, prepared, voice, request.speed, emit)
-            sound = pcm(wave) + bytes(2 * int(pause * RATE))
+            sound = as_pcm(wave) + bytes(2 * int(pause * RATE))
             done = total if last else round(total * (sum(lengths[:number])) / whole)
             emit.count(characters=done - before, audio_s=len(sound) / 2 / RATE)
             before = done
