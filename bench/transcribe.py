@@ -117,8 +117,8 @@ def speed(server: Server, minutes: float, rounds: int, threads: int) -> None:
         f"{minutes:g} minutes of speech, random weights of whisper-tiny's size in 8 bits",
         ("by", "s", "of real time", "time over the batched call", "faster than one after another"),
         rows,
-        f"Medians of {rounds} rounds in turn, {TOKENS} tokens a window on every side, {threads} threads. Goals: ≤ 1.03× "
-        "through HTTP over the bare call, ≥ 1.3× by batches.",
+        f"Medians of {rounds} rounds in turn, {TOKENS} tokens a window on every side, {threads} threads. Goals: ≤ "
+        "1.03× through HTTP over the bare call, ≥ 1.3× by batches.",
     )
 
 

@@ -16,7 +16,7 @@ from starter.stt_data import MELS, Spoken, read_shard
 from starter.stt_model import END, LAST, NO_SPEECH, START, Hearer, build_model, spelling_of
 
 RATE, WARM_UP = 2e-3, 200
-SIZE = 3600  # frames in a batch, windows' ends included
+SIZE = 2000  # frames in a batch, windows' ends included
 LENGTHS = (
     60,
     80,
@@ -25,12 +25,12 @@ LENGTHS = (
     200,
     300,
 )  # windows in frames; the last is what the model hears when it works
-WHOLE = 0.12  # share of batches in whole windows
+WHOLE = 0.1  # share of batches in whole windows
 SILENT = 0.03  # share of windows without speech
 KEEP = 0.997  # of the averaged weights at each step
 SPELL = 0.7  # weight of the spelling's loss
 EVERY = 60.0  # seconds between two savings
-MEET = 12  # steps after which processes that train together average their weights
+MEET = 16  # steps after which processes that train together average their weights
 
 
 @dataclass(frozen=True)
@@ -178,12 +178,14 @@ def train(
         {"params": [w for w in hearer.parameters() if w.requires_grad and w.ndim > 1], "weight_decay": 0.02},
         {"params": [w for w in hearer.parameters() if w.requires_grad and w.ndim < 2], "weight_decay": 0.0},
     ]  # fmt: skip
-    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), fused=True)
     step, spent = 0, 0.0
     if saved.is_file():
         held = torch.load(saved, weights_only=True)
         hearer.load_state_dict(held["hearer"])
         optimizer.load_state_dict(held["optimizer"])
+        for group in optimizer.param_groups:
+            group |= {"fused": True, "foreach": None}
         average, step, spent = held["average"], held["step"], held["seconds"]
     batcher = Batcher(cache, tokenizer, seed + step + 7919 * place)
     batcher.look()

@@ -198,5 +198,5 @@ def _is_timed(folder: Path) -> bool:
         if (folder / name).is_file():
             text = (folder / name).read_text(encoding="utf-8", errors="replace")
             tokens = json.loads(text) if name.endswith("json") else text.splitlines()
-            return "<|0.00|>" in tokens
+            return len(tokens) > WHOLE or "<|0.00|>" in tokens
     return True
