@@ -364,7 +364,7 @@
     const length = ears.seconds;
     turn.frames = ears.frames;
     const audio = ears.taken();
-    if (!free) ears.stop();
+    if (!free) later();
     if (length < 0.25) {
       turn.mine.parentElement.remove();
       turn = null;
@@ -455,8 +455,14 @@
     send({ text });
   };
 
-  // Beginning and ending by hand.
+  // Beginning and ending by hand. The microphone stays open for a while, so that the next press loses no syllable.
+  let closing = 0;
+  const later = () => {
+    clearTimeout(closing);
+    closing = setTimeout(() => !free && state !== "taking" && ears.stop(), 45_000);
+  };
   const listen = async () => {
+    clearTimeout(closing);
     if (!window.isSecureContext || !navigator.mediaDevices?.getUserMedia) throw new Error(words.insecure);
     try {
       await ears.start();
@@ -614,7 +620,7 @@
   setInterval(() => {
     const shown = seen();
     if (shown && (!before || (!facts && beats % 6 === 0))) tell("voice-look", JSON.stringify({ all: "1" }));
-    if (!shown && before && free) hands(false);
+    if (!shown && before && ears.open && state !== "taking") hands(false);
     before = shown;
     beats += 1;
   }, 500);

@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.callers import Caller, Priority
+from engine.casting import recording, speech
 from engine.dialogues import Dialogue, Dialogues, Uttered, heard_until
 from engine.errors import AtelierError, BadValue, InferenceFailed, TimedOut
 from engine.events import Audio, Done, Loading, Queued, Reasoning, Segment, Source, Text
 from engine.jobs import Track
 from engine.phrases import Cutter, pauses, spoken
-from engine.requests import ChatRequest, Message, Request, SpeakRequest, TranscribeRequest
+from engine.requests import ChatRequest, Message, Request
 from engine.talk import (
     Heard,
     Mishap,
@@ -91,9 +92,9 @@ class Chains:
         question = ChatRequest(model=request.model, messages=(Message.of("user", "?"),))
         asked: dict[str, Request] = {"chat": question}
         if request.audio:
-            asked["transcribe"] = _recording(self, request)
+            asked["transcribe"] = recording(self, request)
         if request.aloud:
-            asked["speak"] = _speech(self, request, "?", "")
+            asked["speak"] = speech(self, request, "?", "")
         found = {}
         for does, one in asked.items():
             try:
@@ -111,30 +112,6 @@ class Chains:
 
 
 _NAMES = {"transcribe": ("listener",), "speak": ("speaker", "voice", "language")}
-
-
-def _named(engine: Engine, given: str | None, setting: str) -> str | None:
-    """The model that was named; else that of the settings where its files are here; else None, the default."""
-    if given or not setting or not engine.registry.knows(setting):
-        return given
-    spec = engine.registry.find(setting)
-    return spec.id if engine.downloads.is_present(spec) else None
-
-
-def _recording(engine: Engine, request: VoiceRequest) -> TranscribeRequest:
-    model = _named(engine, request.listener, engine.settings.voice_listener)
-    return TranscribeRequest(model=model, audio=request.audio, language=request.language)
-
-
-def _speech(engine: Engine, request: VoiceRequest, text: str, language: str) -> SpeakRequest:
-    model = _named(engine, request.speaker, engine.settings.voice_speaker)
-    return SpeakRequest(
-        model=model,
-        text=text,
-        voice=request.voice or engine.settings.voice,
-        language=request.language or language,
-        speed=request.speed,
-    )
 
 
 @dataclass(eq=False)
@@ -160,6 +137,7 @@ class _Chain:
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _todo: asyncio.Queue[Uttered | None] = field(default_factory=asyncio.Queue)
     _news: asyncio.Queue[VoiceEvent | BaseException | None] = field(default_factory=asyncio.Queue)
+    _kept: list[VoiceEvent | BaseException | None] = field(default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def run(self) -> AsyncGenerator[VoiceEvent]:
@@ -205,7 +183,7 @@ class _Chain:
         if not self.request.audio:
             return
         text, source = "", Source("")
-        asked = _recording(self.engine, self.request)
+        asked = recording(self.engine, self.request)
         async with aclosing(self.engine.run(asked, self.caller)) as events:
             async for event in events:
                 match event:
@@ -228,7 +206,7 @@ class _Chain:
             self._start(self._speak())
         working, told = len(self._tasks), False
         while working:
-            news = await self._news.get()
+            news = await self._next()
             if isinstance(news, BaseException):
                 self._ending = "failed"
                 raise news
@@ -243,6 +221,17 @@ class _Chain:
                 yield self.timings
         if not self.halted.stopped:
             self._ending = self.done.finish if self.done else "stop"
+
+    async def _next(self) -> VoiceEvent | BaseException | None:
+        """The next news; neighbouring texts come merged when the reader is slower than the writer."""
+        news = self._kept.pop() if self._kept else await self._news.get()
+        while isinstance(news, Text) and not self._kept and not self._news.empty():
+            following = self._news.get_nowait()
+            if isinstance(following, Text):
+                news = Text(news.delta + following.delta)
+            else:
+                self._kept.append(following)
+        return news
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -344,10 +333,11 @@ class _Chain:
         """Speak one phrase, in the language that was heard, or that the answer begins in."""
         if not self.language:
             self.language = guess_language(text, guess_language(self.request.text))
-        request = _speech(self.engine, self.request, text, self.language)
+        request = speech(self.engine, self.request, text, self.language)
         before = self.phrases[number - 1].text if number else ""
         pause = PAUSE / self.request.speed if pauses(before) and self.timings.first_audio else 0.0
-        async with aclosing(gathered(self.engine.run(request, self.caller), HOLD)) as events:
+        hold = HOLD if self.timings.first_audio else 0.0
+        async with aclosing(gathered(self.engine.run(request, self.caller), hold)) as events:
             async for event in events:
                 if isinstance(event, Audio):
                     self._time("first_audio")

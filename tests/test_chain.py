@@ -220,7 +220,8 @@ async def test_stop_cuts_all_within_a_token(engine: Engine, family: voices.Famil
 
 
 async def test_hanging_up_stops_everything(engine: Engine) -> None:
-    stream = engine.converse(VoiceRequest(text="!slow a. " + "word " * 300), CALLER)
+    whole = "!slow a b. " + "Word " * 300
+    stream = engine.converse(VoiceRequest(text=whole), CALLER)
     async for event in stream:
         if isinstance(event, Said):
             await asyncio.sleep(0.05)
@@ -228,12 +229,13 @@ async def test_hanging_up_stops_everything(engine: Engine) -> None:
     await stream.aclose()
     await idle(engine)
     (_, [role, text]) = remembered(engine)
-    assert role == "assistant" and "!slow a.".startswith(text.strip())
+    assert role == "assistant" and whole.startswith(text) and 0 < len(text) < 500
 
 
 async def test_barging_in(engine: Engine) -> None:
     """New speech of the session ends the answer; what was heard of it is remembered."""
-    first = engine.converse(VoiceRequest(text="!slow One two three four. " + "word " * 300), CALLER)
+    whole = "!slow One two three four. " + "Word " * 300
+    first = engine.converse(VoiceRequest(text=whole), CALLER)
     events = []
     async for event in first:
         events.append(event)
@@ -245,8 +247,7 @@ async def test_barging_in(engine: Engine) -> None:
     assert isinstance(events[-1], Done) and events[-1].stopped
     assert written(second) == "And now?" and isinstance(second[-1], Done)
     (_, cut, *after) = remembered(engine)
-    assert cut[0] == "assistant" and cut[1] and "!slow One two three four. ".startswith(cut[1])
-    assert len(cut[1]) < len("!slow One two three four.")
+    assert cut[0] == "assistant" and whole.startswith(cut[1]) and 0 < len(cut[1]) < 500
     assert after == [("user", "And now?"), ("assistant", "And now?")]
 
 

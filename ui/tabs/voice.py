@@ -16,7 +16,7 @@ NEEDS = "speak"
 MAIN = (
     '<div class="voice-page">'
     '<div class="voice-bar" data-view="bar"></div>'
-    '<div class="voice-log" data-view="log" role="log" tabindex="0"></div>'
+    '<div class="voice-log" data-view="log" role="log" aria-live="off" tabindex="0"></div>'
     '<div class="voice-desk" data-view="desk"></div>'
     '<p class="aside" role="status" aria-live="polite" data-view="news"></p>'
     "</div>"
