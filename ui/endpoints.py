@@ -15,6 +15,7 @@ from engine import AtelierError, BadValue, Engine, Message, Priority, Result
 from ui.model_calls import add_model_calls
 from ui.parts import ask, caller_of, paced
 from ui.picture_calls import add_picture_calls
+from ui.translate_calls import add_translate_calls
 
 
 def add_endpoints(engine: Engine) -> None:
@@ -23,6 +24,7 @@ def add_endpoints(engine: Engine) -> None:
         gr.api(make(engine), api_name=name, concurrency_limit=None)
     add_model_calls(engine)
     add_picture_calls(engine)
+    add_translate_calls(engine)
 
 
 def _chat(engine: Engine) -> Callable[..., Any]:
