@@ -115,12 +115,9 @@ def _paragraphs(document: Any) -> Iterator[Any]:
             element = getattr(part, "element", None)
             if element is not None:
                 roots.append(element)
-    seen: set[int] = set()
     for root in roots:
         for element in root.iter(qn("w:p")):
-            if id(element) not in seen:
-                seen.add(id(element))
-                yield Paragraph(element, document)
+            yield Paragraph(element, document)
 
 
 def _runs(paragraph: Any) -> list[Any]:
@@ -152,7 +149,10 @@ def _look(text: Any) -> bytes:
     properties = run.find(qn("w:rPr"))
     link = run.getparent().tag == qn("w:hyperlink")
     shown = b"" if properties is None else etree.tostring(properties)
-    return shown + (str(id(run.getparent())).encode() if link else b"")
+    if link:
+        siblings = run.getparent().getparent()
+        shown += str(siblings.index(run.getparent())).encode()
+    return shown
 
 
 def _put(paragraph: Any, said: str) -> None:

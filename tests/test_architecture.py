@@ -54,24 +54,11 @@ FAMILY = (
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 SHOWN = (
-    *LEAVES, "access", "exports", "files", "languages", "pictures", "previews", "recipes", "references",
-    "registry", "sentences", "sound_formats", "sounds", "subtitles", "tongues", "translated_files",
+    *LEAVES, "access", "checkpoints", "devices", "exports", "faults", "files", "fit", "languages", "pages",
+    "pictures", "previews", "recipes", "references", "registry", "sentences", "sound_formats", "sounds",
+    "speech", "subtitles", "tongues", "translated_files", "voices",
 )  # fmt: skip
 OPEN = ("engine", *(f"engine.{name}" for name in SHOWN))
-    *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
-    "sentences", "sound_formats", "sounds", "speech", "voices",
-)  # fmt: skip
-# What lies open to HTTP and the page: the engine's own names and the values that they pass.
-OPEN = (
-    "engine",
-    *(
-        f"engine.{name}"
-        for name in (
-            *LEAVES, "registry", "access", "pictures", "languages", "exports", "references", "sentences",
-            "sound_formats", "sounds", "subtitles",
-        )
-    ),
-)  # fmt: skip
 # What the dialects share; none of them is built on another.
 PLUMBING = tuple(
     f"routers.{name}"

@@ -22,6 +22,7 @@ EXPECTED = {
     "host_ask.py": r"(?s)\w+.*\[.+: starter-chat, [1-9]\d* tokens\]",
     "brenda_generate.py": r"(?s)\[starter-chat loaded in [\d.]+ s\]\n.*\w+.*'output_tokens': [1-9]",
     "brenda_voice.py": r"(?s)\w+.*\[first sound after [\d.]+ s\]\n\[.*answer.wav: [\d.]+ s of sound\]",
+    "brenda_translate.py": r"(?s)\ben\b.*\bfr\b.*Où est la gare.*\[starter-translate, en: .*Bonjour",
     "chatvlm_health.py": r"(?s)healthy\nGPU: .*- starter-chat: ",
     "chatvlm_client.py": r"(?s)\[healthy\]\n.*\w+.*\n- note-en.png: success: \w+.*\n- letter-fr.png: success: \w+"
     r".*\n- chatvlm_client.py: error: .*\n.*\w+",

@@ -13,13 +13,11 @@ from tests.serving import Served, serve, until
 pytestmark = pytest.mark.slow  # a server with the page
 
 PUBLIC = {
-    "/cancel", "/chat", "/container", "/containers", "/detect", "/download", "/files_compress",
-    "/files_create", "/files_decompress", "/files_delete", "/files_list", "/files_move",
-    "/files_restore", "/files_upload", "/job", "/jobs", "/label", "/load", "/models", "/ocr",
-    "/plan", "/status", "/system", "/unload", "/usage", "/vision",
-    "/converse",
-    "/chat", "/models", "/status", "/plan", "/load", "/unload", "/download", "/jobs", "/job", "/cancel",
-    "/vision", "/label", "/detect", "/ocr", "/transcribe",
+    "/cancel", "/chat", "/container", "/containers", "/converse", "/detect", "/download",
+    "/files_compress", "/files_create", "/files_decompress", "/files_delete", "/files_list",
+    "/files_move", "/files_restore", "/files_upload", "/job", "/jobs", "/label", "/load",
+    "/models", "/ocr", "/plan", "/status", "/system", "/transcribe", "/translate", "/unload",
+    "/usage", "/vision",
 }  # fmt: skip
 
 

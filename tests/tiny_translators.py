@@ -65,8 +65,10 @@ def make_nllb(folder: Path) -> Path:
     vocabulary = {p: n for n, p in enumerate([*SPECIAL, *_letters()])}
     tokenizer = NllbTokenizer(vocab=vocabulary, merges=[])
     tokenizer.save_pretrained(folder)
-    config = M2M100Config(vocab_size=len(tokenizer) + 8, **SIZES)
-    M2M100ForConditionalGeneration(config).save_pretrained(folder)
+    model = M2M100ForConditionalGeneration(M2M100Config(vocab_size=len(tokenizer) + 8, **SIZES))
+    with torch.no_grad():
+        model.get_input_embeddings().weight[2] *= 0.02  # or it ends before it began
+    model.save_pretrained(folder)
     return folder
 
 

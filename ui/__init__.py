@@ -32,6 +32,7 @@ SCRIPTS = (
     "ocr.js",
     "hearing.js",
     "speaking.js",
+    "translate.js",
     "files.js",
     "media.js",
     "monitoring.js",
@@ -45,15 +46,11 @@ STYLES = (
     "ocr.css",
     "hearing.css",
     "speaking.css",
+    "translate.css",
     "files.css",
     "media.css",
     "monitoring.css",
 )
-    "page.js", "paint.js", "models.js", "vision.js", "ocr.js", "hearing.js", "speaking.js",
-)  # fmt: skip
-STYLES = (
-    "atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "hearing.css", "speaking.css",
-)  # fmt: skip
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits
 )

@@ -18,6 +18,7 @@ from ui.monitoring_calls import add_monitoring_calls
 from ui.parts import ask, caller_of, paced
 from ui.picture_calls import add_picture_calls
 from ui.speaking_calls import add_speaking_calls
+from ui.translate_calls import add_translate_calls
 from ui.voice_calls import add_voice_calls
 
 
@@ -32,6 +33,7 @@ def add_endpoints(engine: Engine) -> None:
     add_file_calls(engine)
     add_voice_calls(engine)
     add_hearing_calls(engine)
+    add_translate_calls(engine)
 
 
 def _chat(engine: Engine) -> Callable[..., Any]:
