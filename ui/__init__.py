@@ -30,6 +30,7 @@ STYLES = (
     "ocr.css",
     "files.css",
     "media.css",
+    "doctor.css",
 )
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits
