@@ -161,10 +161,11 @@ class Found:
     def with_site(self, told: dict[str, Any]) -> Found:
         """A page on which yt-dlp found something."""
         formats = tuple(_format(one) for one in told["formats"])
+        own = told["extractor"].lower() in {"generic", "html5"}  # it numbers the page's films
         return replace(
             self,
             type="video" if any(one.video for one in formats) else "audio",
-            title=told["title"] or self.title,
+            title=(self.title if own and self.title else told["title"]) or self.title,
             duration=told["duration"],
             author=told["author"] or self.author,
             date=_date(told["upload_date"]) or self.date,

@@ -62,7 +62,8 @@ class Looks:
             self._seen.popitem(last=False)
         return found
 
-    async def _looked(self, url: str) -> Found:
+    async def _looked(self, url: str, on_pages: bool = True) -> Found:
+        """What lies there; `on_pages`: also what yt-dlp finds on a page."""
         async with visitors.working_folder(self.folder) as folder:
             async with self._fetcher.open(url, limit=1 << 60) as answer:
                 head = await read_head(answer, HEAD)
@@ -71,9 +72,9 @@ class Looks:
                 if page:
                     head = await read_head(answer, PAGE, head)
             found = _found(url, answer, content_type)
-            if page:
+            if page and on_pages:
                 return await self._page(found, head, folder)
-            if content_type in PLAYLISTS:
+            if content_type in PLAYLISTS and on_pages:
                 return await self._on_site(found, folder)
             if found.type == "image":
                 return _measured(found, head)
@@ -124,7 +125,24 @@ class Looks:
     async def _on_site(self, found: Found, folder: Path) -> Found:
         async with self.order("look", found.link, folder, LOOK_BYTES) as order:
             told = await visitors.ask(order, LOOK_SECONDS)
-        return found.with_site(told)
+        return await self._completed(found.with_site(told))
+
+    async def _completed(self, found: Found) -> Found:
+        """A film on an unknown site, with what the file itself tells of its best format."""
+        best = found.formats[-1]
+        if found.duration or best.protocol not in {"http", "https"}:
+            return found
+        try:
+            inner = await self._looked(best.url, on_pages=False)
+        except AtelierError:  # it may want a referer, or to be fetched in pieces
+            return found
+        return replace(
+            found,
+            duration=inner.duration,
+            size=found.size or inner.size,
+            width=found.width or inner.width,
+            height=found.height or inner.height,
+        )
 
     @asynccontextmanager
     async def order(

@@ -23,6 +23,7 @@ EXPECTED = {
     "brenda_generate.py": r"(?s)\[starter-chat loaded in [\d.]+ s\]\n.*\w+.*'output_tokens': [1-9]",
     "brenda_voice.py": r"(?s)\w+.*\[first sound after [\d.]+ s\]\n\[.*answer.wav: [\d.]+ s of sound\]",
     "brenda_translate.py": r"(?s)\ben\b.*\bfr\b.*Où est la gare.*\[starter-translate, en: .*Bonjour",
+    "brenda_media.py": r"(?s)page: .+\n.*\.md",
     "chatvlm_health.py": r"(?s)healthy\nGPU: .*- starter-chat: ",
     "chatvlm_client.py": r"(?s)\[healthy\]\n.*\w+.*\n- note-en.png: success: \w+.*\n- letter-fr.png: success: \w+"
     r".*\n- chatvlm_client.py: error: .*\n.*\w+",
@@ -48,14 +49,19 @@ FILES = sorted(file.name for file in (ROOT / "examples").iterdir() if file.is_fi
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with atelier() as running:
+    with atelier("--fetch-hosts", "127.0.0.1") as running:
         running.wait("/", accept="text/html")
         yield running
 
 
 def run(command: list[str], server: Server) -> str:
     """What a program prints that talks to the server; it must end well."""
-    env = {**os.environ, "ATELIER_URL": server.url, "ATELIER_MODEL": ""}
+    env = {
+        **os.environ,
+        "ATELIER_URL": server.url,
+        "ATELIER_MODEL": "",
+        "MEDIA_URL": f"{server.url}/docs",
+    }
     done = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False
     )

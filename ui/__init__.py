@@ -50,6 +50,7 @@ STYLES = (
     "files.css",
     "media.css",
     "monitoring.css",
+    "doctor.css",
 )
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits

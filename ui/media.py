@@ -92,7 +92,6 @@ class Corner:
             shown.picture = await self.engine.media.picture(shown.found)
         except AtelierError as error:
             shown.error = error.message if error.param == "url" else explain(error, language)
-            shown.error = shown.error.removeprefix("url: ")
 
     def _show(self, session: str, shown: Shown) -> Shown:
         self._shown[session] = shown

@@ -60,7 +60,8 @@ def card(shown: Shown | None, language: str) -> str:
         close = button("clear", say("page.close", language), icon="close")
         return (
             f'<div class="media-found"><div class="media-card failed" role="alert"><i class="pic-paper"></i>'
-            f'<div class="what"><h4>{flat(_short(shown.url))}</h4><p>{flat(shown.error)}</p></div>{close}</div></div>'
+            f'<div class="what"><h4>{flat(_short(shown.url))}</h4><p>{flat(_sentence(shown.error))}</p></div>'
+            f"{close}</div></div>"
         )
     if shown.found is None:
         dots = '<i class="dots"><b></b><b></b><b></b></i>'
@@ -168,7 +169,7 @@ def _job(row: Job, language: str) -> str:
         f'aria-valuemax="100" aria-valuenow="{percent:.0f}" aria-label="{flat(ticket.title)}">'
         f'<i style="width:{percent:.1f}%"></i></span>'
     )
-    error = flat(ticket.error.removeprefix("url: "))
+    error = flat(_sentence(ticket.error))
     failed = f'<p class="failed">{error}</p>' if ticket.phase == "failed" else ""
     icon = ICONS[_kind(taken)] if taken else "download"
     tools = _taken_tools(taken, language) if taken else ""
@@ -243,11 +244,17 @@ def _excerpt(taken: Any) -> str:
         return ""
     kind = _kind(taken)
     if kind in {"audio", "video"}:
-        return f'<{kind} controls preload="none" src="{flat(_link(taken))}"></{kind}>'
+        return f'<{kind} controls preload="metadata" src="{flat(_link(taken))}"></{kind}>'
     if not taken.text:
         return ""
     more = "…" if len(taken.text) > EXCERPT else ""
     return f'<p class="excerpt">{flat(taken.text[:EXCERPT] + more)}</p>'
+
+
+def _sentence(error: str) -> str:
+    """An error without the name of its field, which nobody sees on the page."""
+    text = error.removeprefix("url: ")
+    return text[:1].upper() + text[1:]
 
 
 def _short(url: str) -> str:
