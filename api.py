@@ -23,6 +23,7 @@ from routers import (
     chatvlm,
     creatures,
     docs,
+    gallery,
     host,
     jobs,
     models,
@@ -37,7 +38,8 @@ from routers.refusals import Refusals
 from routers.wire import Gone, Pace, nobody
 
 ROUTERS = (
-    models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, chatvlm, creatures, docs, signin,
+    models, servers, openai, ollama, jobs, ocr, host, vision, brenda_ai, brenda_image, chatvlm, creatures,
+    gallery, docs, signin,
 )  # fmt: skip
 SHAPES = (
     (models.PATHS, models.error, 422),
@@ -57,6 +59,7 @@ TAGS = [
     {"name": "Ollama Vision", "description": "Pictures analysed, and the model that sees them."},
     {"name": "Brenda", "description": "Chats with sessions and stop; pictures labelled and read."},
     {"name": "Creatures", "description": "Small fantasy animals with name and rarity."},
+    {"name": "Gallery", "description": "Pictures drawn on the page, their files and recipes."},
     {"name": "ChatVLM", "description": "Uploaded pictures: their text, and questions. Health."},
 ]
 FREE = frozenset({"/health", "/ready", "/signin", *docs.FREE})

@@ -41,6 +41,7 @@ from engine.events import (
     Word,
     fold,
 )
+from engine.gallery import Kept
 from engine.jobs import Ticket
 from engine.logs import write_logs
 from engine.papers import Paper
@@ -101,6 +102,7 @@ __all__ = [
     "Image",
     "ImagePart",
     "ImageRequest",
+    "Kept",
     "LabelRequest",
     "LaneStatus",
     "Leaving",

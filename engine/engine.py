@@ -34,6 +34,7 @@ from engine.downloads import Downloads
 from engine.errors import AtelierError
 from engine.events import Done, Event, Loading, Result, Usage
 from engine.footprints import Choices, Footprints
+from engine.gallery import Gallery
 from engine.job import Job
 from engine.jobs import Jobs, Phase, Track
 from engine.lane import Lane
@@ -75,6 +76,7 @@ class Engine(Models, Composed):
         answers: those that may be given once more within the hour.
         documents: stored ones, read in the background.
         creatures: small fantasy animals, with name and rarity.
+        gallery: pictures that were drawn on the page.
     """
 
     settings: Settings
@@ -95,6 +97,7 @@ class Engine(Models, Composed):
     answers: Answers = field(init=False)
     documents: Documents = field(init=False)
     creatures: Creatures = field(init=False)
+    gallery: Gallery = field(init=False)
     adoption: Adoption = field(init=False)
     _running: dict[str, tuple[Caller, Track]] = field(default_factory=dict)
     _born: float = field(default_factory=time.monotonic)
@@ -104,6 +107,7 @@ class Engine(Models, Composed):
     def __post_init__(self) -> None:
         self.adoption = Adoption(self.settings, self.registry, self.families, self.servers)
         self.answers = Answers(self.settings.redis_url)
+        self.gallery = Gallery(self.settings)
         self.creatures = Creatures(self.settings, self.registry, self.servers, self.run)
         self.documents = Documents(
             self.settings, self.database, self.jobs, partial(choose_reader, self), self.read

@@ -56,7 +56,16 @@ OPEN = (
     "engine",
     *(
         f"engine.{name}"
-        for name in (*LEAVES, "registry", "access", "pictures", "recipes", "languages", "exports")
+        for name in (
+            *LEAVES,
+            "registry",
+            "access",
+            "pictures",
+            "recipes",
+            "gallery",
+            "languages",
+            "exports",
+        )
     ),
 )
 # What the dialects share; none of them is built on another.

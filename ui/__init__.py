@@ -21,8 +21,8 @@ from ui.theme import theme
 from ui.words import label, translations
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js")
-STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css")
+SCRIPTS = ("page.js", "paint.js", "models.js", "vision.js", "ocr.js", "image.js")
+STYLES = ("atelier.css", "chat.css", "models.css", "vision.css", "ocr.css", "image.css")
 MAX_WAITING = (
     1024  # events of all pages that may wait; the engine's own queue is the one that limits
 )
