@@ -16,12 +16,9 @@ from ui.words import say
 
 # A preset's name, and its sides as shares of the model's own.
 PRESETS = (
-    ("square", 1, 1),
-    ("portrait", 4, 5),
-    ("tall", 2, 3),
-    ("landscape", 5, 4),
-    ("wide", 3, 2),
-)
+    ("image.square", 1, 1), ("image.portrait", 4, 5), ("image.tall", 2, 3), ("image.landscape", 5, 4),
+    ("image.wide", 3, 2),
+)  # fmt: skip
 NAMED = ("lcm-dreamshaper", "sd-turbo", "sdxl-turbo", "flux-schnell", "z-image-turbo")
 
 
@@ -128,18 +125,22 @@ def _source(source: str, language: str) -> str:
 
 
 def _sizes(language: str) -> str:
-    rows = "".join(
-        f'<button type="button" class="size" data-act="size" data-w="{w}" data-h="{h}" '
-        f'title="{flat(say(f"image.{name}", language))}" aria-label="{flat(say(f"image.{name}", language))}">'
-        f'<i style="aspect-ratio:{w}/{h}"></i></button>'
-        for name, w, h in PRESETS
+    rows = "".join(_preset(say(key, language), w, h) for key, w, h in PRESETS)
+    named = (("width", "image.width"), ("height", "image.height"))
+    sides = "×".join(
+        f'<input name="{name}" inputmode="numeric" maxlength="4" aria-label="{flat(say(key, language))}">'
+        for name, key in named
     )
-    sides = "".join(
-        f'<input name="{name}" inputmode="numeric" maxlength="4" aria-label="{flat(say(f"image.{name}", language))}">'
-        for name in ("width", "height")
-    ).replace("><input", ">×<input")
     title = flat(say("image.size", language))
     return f'<div class="wide sizes"><span>{title}</span><p>{rows}</p><p class="sides">{sides}</p></div>'
+
+
+def _preset(name: str, wide: int, high: int) -> str:
+    told = f'title="{flat(name)}" aria-label="{flat(name)}"'
+    return (
+        f'<button type="button" class="size" data-act="size" data-w="{wide}" data-h="{high}" {told}>'
+        f'<i style="aspect-ratio:{wide}/{high}"></i></button>'
+    )
 
 
 def _numbers(language: str) -> str:
