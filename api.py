@@ -29,6 +29,7 @@ from routers import (
     docs,
     doctor,
     files,
+    gallery,
     host,
     jobs,
     models,
@@ -68,6 +69,7 @@ ROUTERS = (
     docs,
     signin,
     page_files,
+    gallery,
 )
 SHAPES = (
     (models.PATHS, models.error, 422),
@@ -97,6 +99,7 @@ TAGS = [
     },
     {"name": "Brenda", "description": "Chats with sessions and stop; pictures labelled and read."},
     {"name": "Creatures", "description": "Small fantasy animals with name and rarity."},
+    {"name": "Gallery", "description": "Pictures drawn on the page, their files and recipes."},
     {"name": "ChatVLM", "description": "Uploaded pictures: their text, and questions. Health."},
 ]
 FREE = frozenset({"/health", "/ready", "/signin", *docs.FREE})

@@ -46,6 +46,7 @@ from engine.events import (
     Word,
     fold,
 )
+from engine.gallery import Kept
 from engine.jail import FileEntry
 from engine.jobs import Ticket
 from engine.logs import Entry as Record
@@ -122,6 +123,7 @@ __all__ = [
     "Image",
     "ImagePart",
     "ImageRequest",
+    "Kept",
     "LabelRequest",
     "LaneStatus",
     "Leaving",

@@ -38,6 +38,7 @@ from engine.errors import AtelierError
 from engine.events import Done, Event, Loading, Result, Usage
 from engine.files import Files
 from engine.footprints import Choices, Footprints
+from engine.gallery import Gallery
 from engine.job import Job
 from engine.jobs import Jobs, Phase, Track
 from engine.lane import Lane
@@ -86,6 +87,7 @@ class Engine(Models, Composed, Chains, Translates):
         monitor: the machine, numbers for Prometheus, the log's last lines, containers.
         dialogues: spoken conversations by session.
         creatures: small fantasy animals, with name and rarity.
+        gallery: pictures that were drawn on the page.
     """
 
     settings: Settings
@@ -109,6 +111,7 @@ class Engine(Models, Composed, Chains, Translates):
     media: Media = field(init=False)
     files: Files = field(init=False)
     creatures: Creatures = field(init=False)
+    gallery: Gallery = field(init=False)
     adoption: Adoption = field(init=False)
     monitor: Monitor = field(init=False)
     _made: int = 0
@@ -124,6 +127,7 @@ class Engine(Models, Composed, Chains, Translates):
         self.monitor = Monitor(self.settings, VERSION, self.status, self.made)
         self.lane.hear(self.monitor.metrics)
         self.media = Media(self.settings, self.jobs, self.files)
+        self.gallery = Gallery(self.settings)
         self.creatures = Creatures(self.settings, self.registry, self.servers, self.run)
         self.documents = Documents(
             self.settings, self.database, self.jobs, partial(choose_reader, self), self.read

@@ -54,9 +54,9 @@ FAMILY = (
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 SHOWN = (
-    *LEAVES, "access", "checkpoints", "devices", "exports", "faults", "files", "fit", "languages", "pages",
-    "pictures", "previews", "recipes", "references", "registry", "sentences", "sound_formats", "sounds",
-    "speech", "subtitles", "tongues", "translated_files", "voices",
+    *LEAVES, "access", "checkpoints", "devices", "exports", "faults", "files", "fit", "gallery",
+    "languages", "pages", "pictures", "previews", "recipes", "references", "registry", "sentences",
+    "sound_formats", "sounds", "speech", "subtitles", "tongues", "translated_files", "voices",
 )  # fmt: skip
 OPEN = ("engine", *(f"engine.{name}" for name in SHOWN))
 # What the dialects share; none of them is built on another.
@@ -102,6 +102,7 @@ RULES = (
             "tests.tiny*",
             "starter.stt_*",
             "tests.filing",
+            "tests.tiny_images",
         ),
     ),
     Rule("scripts*", ("scripts", "scripts.*", "engine", "engine.*")),
@@ -279,6 +280,7 @@ BY_NAME = {
     "huggingface-hub": "transformers fetches through it, and it brings `hf download`",
     "safetensors": "transformers reads weights with it",
     "jinja2": "transformers renders chat templates with it",
+    "peft": "diffusers attaches LoRAs with it",
     "timm": "published DETR models name their backbone in it, and transformers builds it from there",
     "python-multipart": "FastAPI reads forms with it",
     "torchaudio": "must match torch's version",

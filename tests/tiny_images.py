@@ -73,7 +73,7 @@ def _t5() -> tuple[Any, Any]:
     return T5EncoderModel(config).eval(), tokenizer
 
 
-def save_sd(folder: Path) -> Path:
+def save_sd(folder: Path, **unet: Any) -> Path:
     """Stable Diffusion 1.5's class."""
     import torch
     from diffusers import (
@@ -85,7 +85,7 @@ def save_sd(folder: Path) -> Path:
 
     torch.manual_seed(0)
     pipe = StableDiffusionPipeline(
-        unet=UNet2DConditionModel(**UNET),
+        unet=UNet2DConditionModel(**{**UNET, **unet}),
         scheduler=DDIMScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,
             clip_sample=False, set_alpha_to_one=False,

@@ -13,6 +13,7 @@ import gradio as gr
 from engine import AtelierError, BadValue, Engine, Message, Priority, Result
 from ui.file_calls import add_file_calls
 from ui.hearing_calls import add_hearing_calls
+from ui.image_calls import add_image_calls
 from ui.model_calls import add_model_calls
 from ui.monitoring_calls import add_monitoring_calls
 from ui.parts import ask, caller_of, paced
@@ -34,6 +35,7 @@ def add_endpoints(engine: Engine) -> None:
     add_voice_calls(engine)
     add_hearing_calls(engine)
     add_translate_calls(engine)
+    add_image_calls(engine)
 
 
 def _chat(engine: Engine) -> Callable[..., Any]:

@@ -73,7 +73,7 @@ def _ranked(result: Result) -> list[Segment]:
     return sorted(result.segments, key=lambda found: -(found.score or 0))
 
 
-def _refusing(call: Callable[..., AsyncGenerator[Any]]) -> Callable[..., Any]:
+def refusing(call: Callable[..., AsyncGenerator[Any]]) -> Callable[..., Any]:
     """The call with refusals as Gradio's clients expect them; keeps its name, parameters and description."""
     from functools import wraps
 
@@ -90,7 +90,7 @@ def _refusing(call: Callable[..., AsyncGenerator[Any]]) -> Callable[..., Any]:
 
 
 def _add_vision(engine: Engine) -> None:
-    @_refusing
+    @refusing
     async def vision(
         request: gr.Request, image: Any, prompt: str, model: str = "", max_tokens: float = 0
     ) -> AsyncGenerator[str]:
@@ -123,7 +123,7 @@ def _add_vision(engine: Engine) -> None:
 
 
 def _add_label(engine: Engine) -> None:
-    @_refusing
+    @refusing
     async def label(
         request: gr.Request, image: Any, labels: str = "", model: str = ""
     ) -> AsyncGenerator[list[dict[str, Any]]]:
@@ -146,7 +146,7 @@ def _add_label(engine: Engine) -> None:
 
 
 def _add_detect(engine: Engine) -> None:
-    @_refusing
+    @refusing
     async def detect(
         request: gr.Request, image: Any, words: str = "", threshold: float = 0.3, model: str = ""
     ) -> AsyncGenerator[list[dict[str, Any]]]:
@@ -178,7 +178,7 @@ def _add_detect(engine: Engine) -> None:
 
 
 def _add_ocr(engine: Engine) -> None:
-    @_refusing
+    @refusing
     async def ocr(
         request: gr.Request,
         file: Any,
