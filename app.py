@@ -54,7 +54,7 @@ from middleware.page import Build, Page
 from middleware.rates import Limiter, Rates
 from middleware.safety import Safety
 from middleware.scope import path_of
-from middleware.sending import SendsFiles
+from middleware.sending import TimedHttp
 
 ROOT = Path(__file__).resolve().parent
 FRAMED_BY = "https://huggingface.co"  # on Spaces
@@ -153,49 +153,6 @@ def _on_spaces() -> bool:
 
 
 # The server ---------------------------------------------------------------------------------------
-
-
-class TimedHttp(SendsFiles):
-    """uvicorn's HTTP protocol that closes a connection whose request line and headers take too long.
-
-    uvicorn has no such limit, so half-open requests would stay for ever. What happens between two
-    requests is left to its keep-alive limit, a slow body to the body limit.
-    """
-
-    def __init__(self, *args: Any, header_timeout: float = 10.0, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._header_timeout = header_timeout
-        self._expiry: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._arm()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._arm()
-
-    def on_headers_complete(self) -> None:
-        self._disarm()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        super().connection_lost(exc)
-
-    def _arm(self) -> None:
-        if self._expiry is None:
-            self._expiry = self.loop.call_later(self._header_timeout, self._expire)
-
-    def _disarm(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
-
-    def _expire(self) -> None:
-        self._expiry = None
-        if not self.transport.is_closing():
-            self.transport.close()
 
 
 class Server(uvicorn.Server):

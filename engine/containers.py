@@ -169,7 +169,7 @@ class Containers:
     # The engine, on threads of its own
 
     def _check(self) -> None:
-        if self._settings.exposed:
+        if self._settings.is_exposed:
             raise Forbidden(
                 "This server is open to everyone on the network, so containers are off. Set ATELIER_TOKEN."
             )

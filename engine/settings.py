@@ -7,113 +7,23 @@ capitals, unless it has names of its own; each flag is `--` and its name with da
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from engine.door import Door, named
 
 ROOT = Path(__file__).resolve().parent.parent
-SPACES = os.environ.get("SYSTEM") == "spaces"
 
 
-def _data_dir() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "atelier"
-
-
-def _named(default: Any, reason: str, *names: str, **limits: Any) -> Any:
-    """A field that other names than `ATELIER_…` set too: those the published APIs' clients know."""
-    return Field(default, description=reason, validation_alias=AliasChoices(*names), **limits)
-
-
-class Settings(BaseSettings):
+class Settings(Door):
     """All settings; frozen once built, passed to whoever needs them, never read from a global."""
 
     model_config = SettingsConfigDict(
         env_prefix="ATELIER_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
-    )
-
-    # The door
-    host: str = Field(
-        "0.0.0.0" if SPACES else "127.0.0.1",
-        description="Address to listen on; anything but loopback should have a token.",
-    )
-    port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 7860 is Gradio's.")
-    share: bool = Field(False, description="Also open a public Gradio link (needs the network).")
-    token: str = Field(
-        "", description="Bearer token of page and API; empty means open.", repr=False
-    )
-    admin_token: str = Field(
-        "", description="Bearer token of the admin calls; empty means the token above.", repr=False
-    )
-    hosts: str = Field("", description="More host names to answer to, comma-separated; * for any.")
-    cors_origins: str = Field("", description="Origins a browser may call from; * for any.")
-    rate_limits: str = Field(
-        "",
-        description='Rates for every caller ("100/minute;1000/hour"), "seed" for the seeds\' own.',
-    )
-    redis_url: str = _named(
-        "", "Shares rates and kept answers between processes.", "ATELIER_REDIS_URL", "REDIS_URL"
-    )
-    body_limit: int = Field(100_000_000, ge=1, description="Largest request body in bytes.")
-    header_timeout: float = Field(
-        10.0, gt=0, description="Seconds a client may take for its headers."
-    )
-    shutdown_timeout: int = Field(
-        4, ge=0, description="Seconds that open answers get after SIGTERM."
-    )
-    tls_cert: Path | None = Field(
-        None, description="Certificate file; certs/cert.pem if it is there."
-    )
-    tls_key: Path | None = Field(None, description="Key file; certs/key.pem if it is there.")
-    workers: int = _named(
-        1, "Server processes; each holds its own models.", "ATELIER_WORKERS", "WORKERS"
-    )
-
-    # What is kept
-    data_dir: Path = Field(
-        default_factory=_data_dir,
-        description="Database, uploads and user models; outside the checkout.",
-    )
-    database_url: str = Field("", description="Another database than SQLite in the data folder.")
-    keep_text: bool = Field(True, description="Store prompts and answers in the usage ledger.")
-    retention_days: float = Field(30, ge=0, description="Days the ledger keeps texts; 0 for ever.")
-    documents_kept: int = Field(
-        1000, ge=0, description="Documents that may be stored for reading in the background."
-    )
-    documents_bytes: int = Field(
-        5_000_000_000, ge=0, description="Bytes that the stored documents may take together."
-    )
-    documents_days: float = Field(
-        30, ge=0, description="Days a stored document stays after its last change; 0 for ever."
-    )
-    files_dir: Path | None = Field(
-        None, description="Folder of the files; data_dir/files if unset."
-    )
-    files_quota: int = Field(
-        0,
-        ge=0,
-        description="Bytes that the files may take, the trash included; 0: what the disk has.",
-    )
-    files_spare: int = Field(
-        100_000_000, ge=0, description="Bytes of the disk that files leave free."
-    )
-    upload_limit: int = Field(
-        2_000_000_000, ge=1, description="Largest body in bytes of an upload to the files."
-    )
-    unpack_limit: int = Field(
-        10_000_000_000, ge=0, description="Bytes that an archive may unpack to."
-    )
-    trash_days: float = Field(
-        7, ge=0, description="Days that deleted files can be brought back; 0: they go at once."
-    )
-    reattach_seconds: float = Field(
-        20,
-        ge=0,
-        description="How long an answer goes on after its last page closed, so a reload finds it.",
     )
 
     # Models
@@ -123,7 +33,7 @@ class Settings(BaseSettings):
     default_chat: str = Field(
         "", description="Default chat model; empty: the last chosen, or the starter."
     )
-    default_vision: str = _named(
+    default_vision: str = named(
         "", "The model that pictures are asked of unless another was chosen.",
         "ATELIER_DEFAULT_VISION", "OLLAMA_VISION_MODEL",
     )  # fmt: skip
@@ -192,7 +102,7 @@ class Settings(BaseSettings):
         0, ge=0, le=64, description="Pages read at once; 0: one for each core, at most 8."
     )
     parallel_downloads: int = Field(2, ge=1, le=16, description="Models fetched at once.")
-    hf_token: str = _named(
+    hf_token: str = named(
         "",
         "Token for gated and private models of the hub.",
         "ATELIER_HF_TOKEN",
@@ -210,19 +120,19 @@ class Settings(BaseSettings):
     )
 
     # Creatures (GET /v1/generate), under the names that service's users know
-    pokemon_images_dir: Path = _named(
+    pokemon_images_dir: Path = named(
         Path("assets/creatures"),
         "Folder of the creatures' pictures.",
         "ATELIER_POKEMON_IMAGES_DIR",
         "POKEMON_IMAGES_DIR",
     )
-    pokemon_image_pattern: str = _named(
+    pokemon_image_pattern: str = named(
         "image_{:02d}.png",
         "How the pictures are called, by their number.",
         "ATELIER_POKEMON_IMAGE_PATTERN",
         "POKEMON_IMAGE_PATTERN",
     )
-    pokemon_min_index: int = _named(
+    pokemon_min_index: int = named(
         0,
         "The first picture's number.",
         "ATELIER_POKEMON_MIN_INDEX",
@@ -230,7 +140,7 @@ class Settings(BaseSettings):
         ge=0,
         le=9999,
     )
-    pokemon_max_index: int = _named(
+    pokemon_max_index: int = named(
         23,
         "The last picture's number.",
         "ATELIER_POKEMON_MAX_INDEX",
@@ -238,69 +148,69 @@ class Settings(BaseSettings):
         ge=0,
         le=9999,
     )
-    pokemon_generation_backend: Literal["files", "sdxl"] = _named(
+    pokemon_generation_backend: Literal["files", "sdxl"] = named(
         "files",
         "Pictures from the folder, or drawn by a model.",
         "ATELIER_POKEMON_GENERATION_BACKEND",
         "POKEMON_GENERATION_BACKEND",
     )
-    pokemon_bearer_token: str = _named(
+    pokemon_bearer_token: str = named(
         "",
         "Bearer token of GET /v1/generate alone.",
         "ATELIER_POKEMON_BEARER_TOKEN",
         "POKEMON_BEARER_TOKEN",
         repr=False,
     )
-    pokemon_rate_limit_per_min: int | None = _named(
+    pokemon_rate_limit_per_min: int | None = named(
         None,
         "Calls of GET /v1/generate a minute; 0 for no limit.",
         "ATELIER_POKEMON_RATE_LIMIT_PER_MIN",
         "POKEMON_RATE_LIMIT_PER_MIN",
         ge=0,
     )
-    pokemon_name_backend: Literal["local", "remote"] = _named(
+    pokemon_name_backend: Literal["local", "remote"] = named(
         "local",
         "Names made here, or by the model at OPENAI_BASE_URL.",
         "ATELIER_POKEMON_NAME_BACKEND",
         "POKEMON_NAME_BACKEND",
     )
-    sdxl_turbo_model: str = _named(
+    sdxl_turbo_model: str = named(
         "stabilityai/sdxl-turbo",
         "The model that draws creatures.",
         "ATELIER_SDXL_TURBO_MODEL",
         "SDXL_TURBO_MODEL",
     )
-    sdxl_width: int = _named(
+    sdxl_width: int = named(
         512, "Width of a drawn creature.", "ATELIER_SDXL_WIDTH", "SDXL_WIDTH", ge=16, le=4096
     )
-    sdxl_height: int = _named(
+    sdxl_height: int = named(
         512, "Height of a drawn creature.", "ATELIER_SDXL_HEIGHT", "SDXL_HEIGHT", ge=16, le=4096
     )
-    sdxl_steps: int = _named(
+    sdxl_steps: int = named(
         1, "Denoising steps of a drawn creature.", "ATELIER_SDXL_STEPS", "SDXL_STEPS", ge=1, le=500
     )
 
     # Other servers
-    ollama_base_url: str = _named(
+    ollama_base_url: str = named(
         "", "An Ollama server, whose models join the catalog.",
         "ATELIER_OLLAMA_BASE_URL", "OLLAMA_BASE_URL",
     )  # fmt: skip
-    openai_base_url: str = _named(
+    openai_base_url: str = named(
         "", 'An OpenAI-compatible server ("http://host:8000/v1"), whose models join the catalog.',
         "ATELIER_OPENAI_BASE_URL", "OPENAI_BASE_URL",
     )  # fmt: skip
-    openai_model: str = _named(
+    openai_model: str = named(
         "", "The model of OPENAI_BASE_URL that chats are for unless another was chosen.",
         "ATELIER_OPENAI_MODEL", "OPENAI_MODEL",
     )  # fmt: skip
-    openai_api_key: str = _named(
+    openai_api_key: str = named(
         "",
         "Key for the OpenAI-compatible server of OPENAI_BASE_URL.",
         "ATELIER_OPENAI_API_KEY",
         "OPENAI_API_KEY",
         repr=False,
     )
-    openai_timeout: float = _named(
+    openai_timeout: float = named(
         60.0,
         "Seconds between two pieces of another server's answer.",
         "ATELIER_OPENAI_TIMEOUT",
@@ -323,14 +233,14 @@ class Settings(BaseSettings):
     )
 
     # Containers
-    containers_prefix: str = _named(
+    containers_prefix: str = named(
         "brenda", "Containers whose names begin so may be seen and started; empty: none by name.",
         "ATELIER_CONTAINERS_PREFIX", "CONTAINERS_PREFIX",
     )  # fmt: skip
     containers_label: str = Field(
         "", description='Containers with this label ("key" or "key=value") may be as well.'
     )
-    docker_host: str = _named(
+    docker_host: str = named(
         "", 'The container engine ("unix:///run/podman/podman.sock"); empty: the first socket found.',
         "ATELIER_DOCKER_HOST", "DOCKER_HOST",
     )  # fmt: skip
@@ -357,21 +267,21 @@ class Settings(BaseSettings):
     )
 
     # Logs
-    log_level: str = _named("INFO", "DEBUG, INFO, WARN or ERROR.", "ATELIER_LOG_LEVEL", "LOG_LEVEL")
-    log_json: bool = _named(False, "Logs as JSON lines.", "ATELIER_LOG_JSON", "LOG_JSON")
-    log_request_body: bool = _named(
+    log_level: str = named("INFO", "DEBUG, INFO, WARN or ERROR.", "ATELIER_LOG_LEVEL", "LOG_LEVEL")
+    log_json: bool = named(False, "Logs as JSON lines.", "ATELIER_LOG_JSON", "LOG_JSON")
+    log_request_body: bool = named(
         False,
         "Log what is asked of the creature service.",
         "ATELIER_LOG_REQUEST_BODY",
         "LOG_REQUEST_BODY",
     )
-    log_remote_content: bool = _named(
+    log_remote_content: bool = named(
         False,
         "Log what another server answers when it is asked for a name.",
         "ATELIER_LOG_REMOTE_CONTENT",
         "LOG_REMOTE_CONTENT",
     )
-    log_image_b64: bool = _named(
+    log_image_b64: bool = named(
         False, "Log creatures' pictures; large.", "ATELIER_LOG_IMAGE_B64", "LOG_IMAGE_B64"
     )
 
@@ -405,9 +315,6 @@ class Settings(BaseSettings):
     @property
     def is_exposed(self) -> bool:
         """True when others can connect and no token is asked for: nothing may be destroyed then."""
-
-    def exposed(self) -> bool:
-        """True when anybody on a network can come in: what can destroy stays off then."""
         return not self.token and (self.share or not self.is_loopback)
 
     def listed(self, name: str) -> tuple[str, ...]:

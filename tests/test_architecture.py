@@ -47,7 +47,7 @@ WEB = frozenset({"fastapi", "starlette", "gradio", "gradio_client", "uvicorn"})
 PLAIN = frozenset({"pydantic", "pydantic_settings"})
 HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipart"})
 
-LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
+LEAVES = ("errors", "events", "callers", "requests", "door", "settings", "status")
 FAMILY = (
     *LEAVES, "checkpoints", "detection", "devices", "faults", "fit", "glossaries", "languages", "pages",
     "passages", "pictures", "recipes", "registry", "sentences", "sounds", "speech", "tongues", "voices",
@@ -66,6 +66,7 @@ PLUMBING = tuple(
 )
 
 RULES = (
+    Rule("engine.settings", ("engine.door",), PLAIN),
     *(Rule(f"engine.{leaf}", (), PLAIN) for leaf in LEAVES),
     Rule(
         "engine.registry",

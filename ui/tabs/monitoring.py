@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from engine import Engine
+from ui.doctor import build_doctor
 from ui.monitoring_usage import GROUPS, MEASURES, PERIODS
 from ui.monitoring_watch import Places, Watch
 from ui.parts import QUIET, html
@@ -48,7 +49,7 @@ def build(engine: Engine) -> None:
             form |= _log_form()
             html("monitoring-log-view", '<div data-view="log"></div>')
         with gr.Column(elem_id="monitoring-doctor", elem_classes=["part"]):
-            _doctor(engine)
+            build_doctor(engine)
         html("monitoring-view", NEWS)
         places = _places(hour, amounts)
         looks, does = (
@@ -70,10 +71,6 @@ def _places(hour: gr.Plot, amounts: gr.Plot) -> Places:
     hidden = {name: html(f"monitoring-{name}-painted", visible="hidden") for name in names}
     hidden["sheet"] = html("monitoring-sheet", visible="hidden")
     return Places(hour=hour, amounts=amounts, **hidden)
-
-
-def _doctor(engine: Engine) -> None:
-    """The place of the doctor's panel."""
 
 
 def _usage_form() -> dict[str, Any]:
