@@ -1,9 +1,12 @@
 # make run    everything set up, then the server:  make run ARGS="--port 9000"
 # make test   everything set up, then all tests:   make test ARGS="tests/test_lane.py -q"
+#             a file of tests runs in one process; JOBS says how many there are, one for each core by itself
 # make check  format, lint, types and the fast tests, in about two minutes
 # make bench  the benchmarks that need nothing beside this checkout, to bench/RESULTS.md's tables
 SHELL := /bin/bash
 PYTHON_ := .venv/bin/python
+JOBS := auto
+PYTEST := $(PYTHON_) -m pytest -n $(JOBS) --dist loadfile
 .DEFAULT_GOAL := run
 .PHONY: run test check format bench lock clean
 
@@ -13,14 +16,14 @@ run:
 
 test:
 	@scripts/install.sh test
-	@exec $(PYTHON_) -m pytest $(ARGS)
+	@exec $(PYTEST) $(ARGS)
 
 check:
 	@scripts/install.sh test
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	$(PYTHON_) -m pytest -q -m "not slow and not browser and not gpu" $(ARGS)
+	$(PYTEST) -q -m "not slow and not browser and not gpu" $(ARGS)
 
 format:
 	@scripts/install.sh test

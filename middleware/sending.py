@@ -1,7 +1,8 @@
 """What uvicorn's HTTP protocol lacks: files from the disk's cache straight into the socket (ASGI's
 `http.response.zerocopysend`), and a limit on the time that headers take.
 
-Files so only over plain HTTP. Where TLS is spoken, or another server serves us, answers find no such extension and send bytes.
+Files so only over plain HTTP. Where TLS is spoken, or another server serves us, answers find no such extension and
+send bytes.
 """
 
 from __future__ import annotations
