@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -27,9 +27,9 @@ class SendsFiles(HttpToolsProtocol):
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if EXTENSION not in scope.get("extensions", ()):
-                await inner(scope, receive, send)  # type: ignore[arg-type]
+                await inner(scope, receive, send)
                 return
-            cycle = send.__self__  # type: ignore[attr-defined]
+            cycle: Any = cast(Any, send).__self__
 
             async def sending(message: Message) -> None:
                 if message["type"] == EXTENSION:
@@ -37,9 +37,9 @@ class SendsFiles(HttpToolsProtocol):
                 else:
                     await send(message)
 
-            await inner(scope, receive, sending)  # type: ignore[arg-type]
+            await inner(scope, receive, sending)
 
-        self.app = app  # type: ignore[assignment]
+        self.app = app
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -98,7 +98,12 @@ async def _copy(socket: int, file: int, offset: int, count: int) -> None:
 async def _writable(loop: asyncio.AbstractEventLoop, socket: int) -> None:
     """Wait until the socket takes more, or the other side is gone."""
     ready = loop.create_future()
-    loop.add_writer(socket, lambda: ready.done() or ready.set_result(None))
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_writer(socket, wake)
     try:
         await ready
     finally:
