@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -95,10 +95,16 @@ class Containers:
         found = await self._run(self._allowed)
         if not loads:
             return [_container(row) for row in found]
-        rows = [self._run(self._load, row) for row in found]
-        used = await asyncio.gather(*rows)
+        used = await asyncio.gather(*(self._looked(row) for row in found))
         self._used = {row["Id"]: u for row in found if (u := self._used.get(row["Id"]))}
         return [_container(row, load) for row, load in zip(found, used, strict=True)]
+
+    async def _looked(self, row: dict[str, Any]) -> Load:
+        """What one uses; nothing where it went away meanwhile."""
+        try:
+            return await self._run(self._load, row)
+        except Unknown:
+            return Load()
 
     async def get(self, name: str) -> Container:
         """One of them, by its id or name, without what it uses."""
@@ -207,7 +213,7 @@ class Containers:
                 )
             return self._client
 
-    def _allowed(self) -> list[dict[str, Any]]:
+    def _allowed(self) -> Sequence[dict[str, Any]]:
         rows = self._engine().api.containers(all=True)
         return sorted((row for row in rows if self._allows(row)), key=_name)
 
@@ -221,6 +227,7 @@ class Containers:
 
     def _find(self, name: str) -> dict[str, Any]:
         """An allowed container by its id, the first twelve or more digits of it, or its name."""
+        row: dict[str, Any]
         for row in self._allowed():
             short = len(name) >= 12 and row["Id"].startswith(name)
             if short or name == _name(row):

@@ -5,6 +5,10 @@ Labels are few by design: routes are templates, models are the catalog's, codes 
 
 from __future__ import annotations
 
+from typing import Literal
+
+Mode = Literal["livemax", "livesum", "livemostrecent"]
+
 PEAK = "other"  # the model label of those beyond the bound
 WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 LOADS = (0.1, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
@@ -70,7 +74,7 @@ HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
     ),
 }
 # The last is how the values of several processes are put together.
-GAUGES: dict[str, tuple[str, tuple[str, ...], str]] = {
+GAUGES: dict[str, tuple[str, tuple[str, ...], Mode]] = {
     "atelier_build_info": ("The version that runs.", ("version",), "livemax"),
     "atelier_queue_waiting": ("Requests that wait.", ("device",), "livesum"),
     "atelier_queue_running": ("Requests that are worked on.", ("device",), "livesum"),

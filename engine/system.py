@@ -172,7 +172,9 @@ class System:
 
     async def now(self) -> Sample:
         """The newest sample; only before the first does anybody wait."""
-        return self._latest or await asyncio.to_thread(self.look)
+        if self._latest is None:
+            return await asyncio.to_thread(self.look)
+        return self._latest
 
     def history(self, seconds: float = HOUR, points: int = 1800) -> dict[str, list[float]]:
         """The last seconds as columns named as in SERIES, each of at most `points` numbers, oldest first.

@@ -11,7 +11,8 @@ from dataclasses import asdict, fields
 from typing import Any, Literal, Unpack
 
 from engine.errors import BadValue
-from engine.usage import TEXTS, Filters, Ledger, Row
+from engine.usage import TEXTS, Ledger, Row
+from engine.usage_queries import Filters
 
 Kind = Literal["csv", "parquet"]
 USAGE_FILES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}

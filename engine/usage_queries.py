@@ -111,7 +111,7 @@ def sums(connection: Connection, by: str, filters: Filters, limit: int) -> list[
     found = connection.execute(
         chosen.where(*where(filters)).group_by(key).order_by(*order).limit(limit)
     )
-    kinds = {f.name: float if f.type == "float" else int for f in fields(Total)}
+    kinds: dict[str, Any] = {f.name: float if f.type == "float" else int for f in fields(Total)}
     return [
         Total(
             str(key or ""), n, int(bad),

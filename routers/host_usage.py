@@ -49,7 +49,8 @@ def chosen(
         "caller": caller, "status": status, "session": session, "request_id": request_id,
     }  # fmt: skip
     given = {name: value for name, value in words.items() if value}
-    return Filters(since=since, until=until, **given)  # type: ignore[typeddict-item]
+    filters: Filters = {"since": since, "until": until, **given}  # type: ignore[typeddict-item]
+    return filters
 
 
 Chosen = Annotated[Filters, Depends(chosen)]

@@ -93,7 +93,7 @@ class Listener:
     ) -> None:
         self.owner = owner
         self.events: list[Event] = []
-        self.input = self.output = self.cached = self.reasoning = self.calls = 0
+        self.input = self.output = self.cached = self.reasoning = self.pages = self.calls = 0
         self.error: Exception | None = None
         self.raised = False
         self._ending, self._patience = ending, patience
@@ -107,8 +107,15 @@ class Listener:
             self.events.append(event)
 
     def count(
-        self, *, input: int = 0, output: int = 0, cached: int = 0, reasoning: int = 0
+        self,
+        *,
+        input: int = 0,
+        output: int = 0,
+        cached: int = 0,
+        reasoning: int = 0,
+        pages: int = 0,
     ) -> None:
+        self.pages += pages
         self.input += input
         self.output += output
         self.cached += cached

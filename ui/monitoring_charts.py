@@ -59,20 +59,22 @@ def amounts(
     import plotly.graph_objects as go
 
     sums: dict[str, float] = defaultdict(float)
-    for _, key, amount in series:
-        sums[key] += amount
+    for _, key, number in series:
+        sums[key] += number
     top = sorted(sums, key=lambda key: -sums[key])[:TOP]
     found: dict[str | None, dict[str, float]] = {key: defaultdict(float) for key in (*top, None)}
-    for at, key, amount in series:
-        found[key if key in top else None][at] += amount
+    for at, key, number in series:
+        found[key if key in top else None][at] += number
     figure = go.Figure()
     rest = say("monitoring.others", language)
-    for colour, key in zip((*COLOURS[: len(top)], GREY), (*top, None), strict=True):
-        if not found[key]:
-            continue
-        name = rest if key is None else names.get(key) or key or say("monitoring.none", language)
-        heights = [round(found[key].get(at, 0.0), 3) for at in moments]
-        figure.add_bar(x=moments, y=heights, name=name[:40], marker={"color": colour})
+    none = say("monitoring.none", language)
+    bars = [(found[key], names.get(key) or key or none) for key in top]
+    for colour, (amount, name) in zip(
+        (*COLOURS[: len(top)], GREY), [*bars, (found[None], rest)], strict=True
+    ):
+        if amount:
+            heights = [round(amount.get(at, 0.0), 3) for at in moments]
+            figure.add_bar(x=moments, y=heights, name=name[:40], marker={"color": colour})
     figure.update_layout(
         **_layout(280),
         barmode="stack",

@@ -68,7 +68,8 @@ class Choice:
         given = {name: word for name, word in self.words.items() if word}
         if self.mine:
             given["session"] = self.mine
-        return Filters(since=since, **given)  # type: ignore[typeddict-item]
+        filters: Filters = {"since": since, **given}  # type: ignore[typeddict-item]
+        return filters
 
     def moments(self, now: datetime) -> list[str]:
         """The hours or days of the period, as the ledger's series writes them."""

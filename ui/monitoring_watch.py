@@ -18,10 +18,10 @@ from engine import AtelierError, Container, Forbidden
 from ui import monitoring_charts as charts
 from ui import monitoring_lists as lists
 from ui import monitoring_live as live
-from ui import monitoring_usage as usage
 from ui.header import name_of
 from ui.keeping import Keeping, is_admin, may_change
 from ui.monitor import monitor
+from ui.monitoring_usage import SHOWN, Choice, latest, overview
 from ui.painting import Updates
 from ui.parts import Seen, explain, reader, session_of, told_by
 from ui.words import say
@@ -159,15 +159,15 @@ class Watch(Keeping):
     ) -> Updates:
         """Sums, amounts over time and a page of rows; of this reader's own requests where they are no admin."""
         language = reader(request)
-        choice = usage.Choice.of(form, "" if is_admin(request) else session_of(request))
+        choice = Choice.of(form, "" if is_admin(request) else session_of(request))
         at = int(offset) if offset.isdigit() and len(offset) < 9 else 0
         filters = choice.filters(datetime.now(UTC))
-        rows = await self.engine.usage.rows(limit=usage.SHOWN, offset=at, **filters)
+        rows = await self.engine.usage.rows(limit=SHOWN, offset=at, **filters)
         totals, series = await self._summed(choice, filters)
         names = {spec.id: name_of(spec) for spec in self.engine.models()}
         painted = [
-            (self.w.usage, usage.overview(totals, choice, names, language)),
-            (self.w.rows, usage.latest(rows, at, names, language)),
+            (self.w.usage, overview(totals, choice, names, language)),
+            (self.w.rows, latest(rows, at, names, language)),
         ]
         updates = self._news("usage", request, painted, everything)
         if updates[self.w.usage] != gr.skip() or everything:
@@ -177,7 +177,7 @@ class Watch(Keeping):
             updates[self.w.amounts] = drawn
         return updates
 
-    async def _summed(self, choice: usage.Choice, filters: Any) -> tuple[Any, Any]:
+    async def _summed(self, choice: Choice, filters: Any) -> tuple[Any, Any]:
         """Sums and series; many pages and looks share them for a while, because they may cost seconds."""
         key = (choice.days, choice.by, choice.measure, tuple(choice.words.items()), choice.mine)
         moment, known = self._sums.get(key, (-KEPT, None))

@@ -78,7 +78,7 @@ def _usage_form() -> dict[str, Any]:
     with gr.Row(elem_id="monitoring-usage-form", elem_classes=["form-bar"]):
         period, by, measure = (
             gr.Dropdown(
-                choices=[(label(key), value) for value, key in rows.items()],  # type: ignore[misc]
+                choices=[(label(key), value) for value, key in rows.items()],
                 value=value,
                 label=label(title),
                 filterable=False,
