@@ -170,6 +170,10 @@
       state.done = event;
     }
   };
+  const tongue = (code) => {
+    const named = find(`[data-of="language"] option[value="${CSS.escape(code)}"]`, root())?.textContent;
+    return named ?? new Intl.DisplayNames([navigator.language], { type: "language" }).of(code);
+  };
   const ended = (seconds) => {
     const done = state.done;
     if (!done) return say(says("failed", { reason: "…" }), true);
@@ -177,10 +181,9 @@
     if (done.stopped) return say(says("stopped"));
     if (!state.lines.length) return say(says("nothing"));
     const spoken = of("task").value === "translate" ? "en" : done.language;
-    const named = find(`[data-of="language"] option[value="${CSS.escape(spoken)}"]`, root())?.textContent;
     const model = find(`[data-of="model"] option[value="${CSS.escape(done.model)}"]`, root())?.textContent;
     say(says("made", {
-      time: clock(done.duration), language: named ?? (spoken || says("unknown")), seconds: seconds.toFixed(1),
+      time: clock(done.duration), tongue: spoken ? tongue(spoken) : says("unknown"), seconds: seconds.toFixed(1),
       model: model ?? done.model,
     }));
   };

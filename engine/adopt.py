@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from engine import hub
-from engine.checkpoints import cached_snapshot, is_present, weight_files
+from engine.checkpoints import cached_snapshot, is_converted, is_present, weight_files
 from engine.errors import (
     AtelierError,
     BadValue,
@@ -287,7 +287,7 @@ def _check_known(spec: ModelSpec) -> None:
     folder = Path(spec.path) if spec.path else cached_snapshot(spec.repo, spec.revision)
     if spec.options.get("needs"):  # it is in a layout of its own, which its family knows
         return
-    if folder is None or not (folder / "config.json").is_file():
+    if folder is None or not (folder / "config.json").is_file() or is_converted(folder):
         return
     config = json.loads((folder / "config.json").read_text(encoding="utf-8", errors="replace"))
     kind = str(config.get("model_type") or "")

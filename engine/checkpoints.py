@@ -20,6 +20,7 @@ from engine.settings import Settings
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 EXTRAS = {"training_args", "optimizer", "scheduler", "rng_state"}  # left by trainers
 INDEX = "model.safetensors.index.json"
+CONVERTED = "model.bin"  # CTranslate2's weights; plain numbers, no pickle
 HEADER_LIMIT = 100_000_000  # bytes of a safetensors header; the format's own limit
 
 
@@ -138,6 +139,8 @@ def weight_files(folder: Path, spec: ModelSpec) -> list[Path]:
         shards = [folder / "model.safetensors"]
     if all(shard.is_file() for shard in shards):
         return shards
+    if not index.is_file() and is_converted(folder):
+        return [folder / CONVERTED]
     pickled = [
         file for file in folder.iterdir() if file.suffix in PICKLED and file.stem not in EXTRAS
     ]
@@ -149,6 +152,17 @@ def weight_files(folder: Path, spec: ModelSpec) -> list[Path]:
     if not spec.path:
         raise _not_here(spec, "Only a part of")
     raise LoadFailed(f"Files with weights of model '{spec.id}' are missing. {_again(spec)}")
+
+
+def is_converted(folder: Path, spec: str = "") -> bool:
+    """Whether a folder's weights are in CTranslate2's format; `spec`: of this kind ("WhisperSpec")."""
+    try:
+        with (folder / CONVERTED).open("rb") as stream:
+            head = stream.read(64)
+    except OSError:
+        return False
+    named = head[6 : 6 + int.from_bytes(head[4:6], "little")].rstrip(b"\0")  # after the version
+    return named.endswith(b"Spec") and (not spec or named == spec.encode())
 
 
 def check_weights(file: Path, spec: ModelSpec) -> None:

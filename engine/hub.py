@@ -60,6 +60,13 @@ FINDERS = (
     "ConditionalDetr", "DabDetr", "DeformableDetr", "Detr", "DFine", "LwDetr", "RfDetr", "RTDetr", "RTDetrV2",
     "TableTransformer", "Yolos", "OwlViT", "Owlv2", "GroundingDino", "MMGroundingDino",
 )  # fmt: skip
+CONVERTED = "model.bin"  # CTranslate2's weights, known by the vocabulary beside them
+VOCABULARY = re.compile(r"(shared_|source_|target_)?vocabulary\.(json|txt)")
+WHISPER = {
+    "lang_ids",
+    "suppress_ids",
+    "alignment_heads",
+}  # what CTranslate2's config of a Whisper holds
 # (class in config.json, how people are told of it, family, what it does); the first that fits counts.
 CLASSES: tuple[tuple[str, str, str, Capability], ...] = (
     (r"\w+ForCausalLM|GPT2LMHeadModel", "…ForCausalLM", "hf_chat", "chat"),
@@ -193,6 +200,8 @@ def _weights(
         own = {str(name) for name in listed.values()} & set(names)
     elif "model.safetensors" in names:
         own = {"model.safetensors"}
+    elif CONVERTED in names and any(map(VOCABULARY.fullmatch, names)):
+        own = {CONVERTED}
     else:
         own = set()
     for part in parts:
@@ -241,6 +250,12 @@ def describe(
     Raises:
         BadValue: no family here runs that class; names the classes that are run.
     """
+    if set(config) >= WHISPER and "whisper" in families:
+        does: frozenset[Capability] = frozenset({"transcribe"})
+        title = repo.rpartition("/")[2]
+        return ModelSpec(
+            model, does, "whisper", repo, revision, title=title, licence=licence, size=size
+        )
     named = config.get("architectures")
     classes = [str(name) for name in named] if isinstance(named, list) else []
     text = config.get("text_config")
@@ -267,6 +282,7 @@ def describe(
     known = sorted(
         f"{shown} ({capability})" for _, shown, family, capability in CLASSES if family in families
     )
+    known += ["Whisper in CTranslate2's format (transcribe)"] * ("whisper" in families)
     what = f"is a {', '.join(classes)[:200]}" if classes else "does not say what class it is"
     raise BadValue(
         f"'{repo}' {what}, which nothing here runs. These classes are run: {'; '.join(known)}."

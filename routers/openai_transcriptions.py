@@ -37,6 +37,7 @@ WHISPER = "whisper-1"  # OpenAI's own name; here it stands for the default
 LISTS = ("timestamp_granularities", "include")
 SUBTITLES = {"srt": write_srt, "vtt": write_vtt}
 FIELDS = 50
+HOURS = 12 * 3600.0  # seconds that a stream may take: its reader sees how far it is, and can leave
 
 
 class SpeechBody(Body):
@@ -90,6 +91,7 @@ def parse(body: SpeechBody, audio: bytes, translate: bool, engine: Engine) -> Tr
         temperature=body.temperature,
         words=words,
         keep_alive=seconds_of(body.keep_alive),
+        seconds=HOURS if body.stream else None,
     )
 
 

@@ -14,7 +14,7 @@ from starter.stt_data import RATE, Saying, say
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "samples"
 PAUSE = 0.9  # seconds
 SAID = {
-    "en": ("en-gb", ("Hello.", "My name is Alice.", "What is seven plus five?", "What does the Chat tab do?", "Thank you.")),
+    "en": ("en-gb", ("Hello.", "My name is Alice.", "What is seven plus five?", "Count to ten.", "Thank you.")),
     "fr": ("fr", ("Bonjour.", "Je m'appelle Louise.", "Combien font sept plus cinq?", "Compte jusqu'à dix.", "Merci.")),
     "pt": ("pt", ("Olá.", "Meu nome é Ana.", "Quanto é sete mais cinco?", "Conta até dez.", "Obrigado.")),
     "ru": ("ru", ("Привет.", "Меня зовут Анна.", "Сколько будет семь плюс пять?", "Посчитай до десяти.", "Спасибо.")),

@@ -11,11 +11,15 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
+from starter import cards
 from starter.stt_data import COUNT, fill_cache, read_shard
-from starter.stt_model import train_tokenizer
+from starter.stt_eval import as_markdown, measure
+from starter.stt_model import DECODERS, HEADS, build_model, save_model, train_tokenizer
 from starter.stt_train import train
 
 SECONDS = 4000.0
+CARD = Path(__file__).parent / "data" / "stt_card.md"
+LOOKING = [[DECODERS - 1, head] for head in range(HEADS)]  # heads by which words are timed
 
 
 def tokenizer_of(work: Path) -> Tokenizer:
@@ -43,12 +47,33 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="measure the folder, train nothing")
     given = parser.parse_args()
     torch.manual_seed(given.seed)
-    if not given.measure:
-        fill_cache(given.work / "cache", given.count, given.seed)
-        tokenizer = tokenizer_of(given.work)
-        train(
-            given.work / "cache", tokenizer, given.work / "training.pt", given.seconds, given.seed
-        )
+    if given.measure:
+        print(as_markdown(measure(given.out)))
+        return
+    cache, saved = given.work / "cache", given.work / "training.pt"
+    fill_cache(cache, given.count, given.seed)
+    tokenizer = tokenizer_of(given.work)
+    train(cache, tokenizer, saved, given.seconds, given.seed, given.place)
+    if not given.place:
+        write(saved, tokenizer, given.out, given.seed)
+
+
+def write(saved: Path, tokenizer: Tokenizer, out: Path, seed: int) -> None:
+    """The folder of what training reached, and its card."""
+    state = torch.load(saved, weights_only=True)
+    save_model(state["average"], tokenizer, out, LOOKING)
+    table = as_markdown(measure(out))
+    model = build_model(tokenizer)
+    learned = sum(w.numel() for w in model.parameters() if w.requires_grad)
+    minutes, hands = state["seconds"] / 60, state["hands"]
+    facts = {
+        "parameters": f"{learned / 1e6:.1f}",
+        "history": f"This copy: seed {seed}, {state['step']} steps in each of {hands} processes, {minutes:.0f} minutes "
+        "on a busy machine of two cores.",
+        "scores": table,
+    }
+    cards.write_card(CARD, out, facts)
+    print(facts["history"], table, sep="\n")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ END, START, EMPTY, NO_SPEECH = (
 )
 MARKS = ("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", NO_SPEECH)
 LAST = "<|notimestamps|>"
+LETTERS = "abcdefghijklmnopqrstuvwxyzàáâãäçèéêëíîïñóôõöùúûüœабвгдежзийклмнопрстуфхцчшщъыьэюяё"
 
 
 def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
@@ -50,7 +51,7 @@ def build_model(tokenizer: Tokenizer) -> WhisperForConditionalGeneration:
         decoder_ffn_dim=4 * WIDTH,
         max_source_positions=1500,
         max_target_positions=448,
-        dropout=0.05,
+        dropout=0.0,  # no sentence is heard twice alike
         init_std=0.06,  # Whisper's 0.02 is for ten times the width
         bos_token_id=end,
         eos_token_id=end,
@@ -70,14 +71,14 @@ def build_model(tokenizer: Tokenizer) -> WhisperForConditionalGeneration:
 class Hearer(nn.Module):
     """Whisper with windows of any length, and a second head that spells what the encoder hears.
 
-    That head, which is not kept, is what makes the encoder learn in minutes: CTC tells it in which order tokens
+    That head, which is not kept, is what makes the encoder learn in minutes: CTC tells it in which order letters
     come long before the decoder knows where to look.
     """
 
     def __init__(self, whisper: WhisperForConditionalGeneration) -> None:
         super().__init__()
         self.whisper = whisper
-        self.spell = nn.Linear(WIDTH, whisper.config.vocab_size)
+        self.spell = nn.Linear(WIDTH, len(LETTERS) + 1)  # the last is for "nothing new"
 
     def encode(self, features: torch.Tensor) -> torch.Tensor:
         """[batch, MELS, frames] to [batch, frames / 2, WIDTH], as Whisper's own encoder does."""
@@ -93,12 +94,17 @@ class Hearer(nn.Module):
     def forward(
         self, features: torch.Tensor, tokens: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores of each next token [batch, tokens, vocabulary] and of the spelling [batch, time, vocabulary]."""
+        """Scores of each next token [batch, tokens, vocabulary] and of the spelling [batch, time, letters]."""
         heard = self.encode(features)
         states = self.whisper.model.decoder(
             input_ids=tokens, encoder_hidden_states=heard, use_cache=False
         ).last_hidden_state
         return self.whisper.proj_out(states), self.spell(heard)
+
+
+def spelling_of(text: str) -> list[int]:
+    """The places of a text's letters in `LETTERS`."""
+    return [place for letter in text.casefold() if (place := LETTERS.find(letter)) >= 0]
 
 
 def save_model(

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from starter.chat_grammar import LANGUAGES
 from starter.stt_data import MELS, Spoken, read_shard
-from starter.stt_model import END, LAST, NO_SPEECH, START, Hearer, build_model
+from starter.stt_model import END, LAST, NO_SPEECH, START, Hearer, build_model, spelling_of
 
 RATE, WARM_UP = 2e-3, 200
-SIZE = 3600  # frames in a batch, windows' ends included
+SIZE = 2000  # frames in a batch, windows' ends included
 LENGTHS = (
     60,
     80,
@@ -25,12 +25,12 @@ LENGTHS = (
     200,
     300,
 )  # windows in frames; the last is what the model hears when it works
-WHOLE = 0.12  # share of batches in whole windows
+WHOLE = 0.1  # share of batches in whole windows
 SILENT = 0.03  # share of windows without speech
 KEEP = 0.997  # of the averaged weights at each step
-SPELL = 0.4  # weight of the spelling's loss
+SPELL = 0.7  # weight of the spelling's loss
 EVERY = 60.0  # seconds between two savings
-MEET = 12  # steps after which processes that train together average their weights
+MEET = 16  # steps after which processes that train together average their weights
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Batcher:
             features.append(self._window(one.powers.astype(np.float32), length, False))
             text = self.tokenizer.encode(f" {one.text}").ids
             rows.append(([self.start, self.codes[one.language], self.task, self.last], text))
-            spelled.append(text)
+            spelled.append(spelling_of(one.text))
         longest = max(len(text) for _, text in rows) + 5
         read = torch.full((len(rows), longest - 1), self.end)
         written = torch.full((len(rows), longest - 1), -100)
@@ -136,9 +136,9 @@ def losses(hearer: Hearer, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         scores.flatten(0, 1).float(), batch.written.flatten(), label_smoothing=0.05
     )
     steps = functional.log_softmax(spelling.float(), -1).transpose(0, 1)
-    blank = hearer.spell.out_features - 1  # the mark of no times is never spelled
+    blank = hearer.spell.out_features - 1
     lengths = torch.tensor([len(text) for text in batch.spelled])
-    targets = torch.tensor([token for text in batch.spelled for token in text])
+    targets = torch.tensor([letter for text in batch.spelled for letter in text])
     spelled = functional.ctc_loss(
         steps, targets, torch.full((len(lengths),), len(steps)), lengths, blank, zero_infinity=True
     )
@@ -178,12 +178,14 @@ def train(
         {"params": [w for w in hearer.parameters() if w.requires_grad and w.ndim > 1], "weight_decay": 0.02},
         {"params": [w for w in hearer.parameters() if w.requires_grad and w.ndim < 2], "weight_decay": 0.0},
     ]  # fmt: skip
-    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), fused=True)
     step, spent = 0, 0.0
     if saved.is_file():
         held = torch.load(saved, weights_only=True)
         hearer.load_state_dict(held["hearer"])
         optimizer.load_state_dict(held["optimizer"])
+        for group in optimizer.param_groups:
+            group |= {"fused": True, "foreach": None}
         average, step, spent = held["average"], held["step"], held["seconds"]
     batcher = Batcher(cache, tokenizer, seed + step + 7919 * place)
     batcher.look()
@@ -234,5 +236,6 @@ def store(
     """Writes what training goes on from, whole or not at all."""
     part = saved.with_suffix(".part")
     state = {"hearer": hearer.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-    torch.save({**state, "step": step, "seconds": seconds}, part)
+    hands = max(1, len(list(saved.parent.glob("weights-*.pt"))))
+    torch.save({**state, "step": step, "seconds": seconds, "hands": hands}, part)
     part.rename(saved)

@@ -90,7 +90,10 @@ RULES = (
     Rule("api", ("routers", "routers.*", "middleware", "middleware.*", *OPEN), HTTP, ("app",)),
     Rule("app", ("api", "ui", "ui.*", "middleware", "middleware.*", *OPEN)),
     Rule("starter*", ("starter", "starter.*", "engine", "engine.*")),
-    Rule("bench*", ("tests.tiny", "bench", "bench.*", "app", "api", "engine", "engine.*")),
+    Rule(
+        "bench*",
+        ("tests.tiny*", "bench", "bench.*", "starter.stt_*", "app", "api", "engine", "engine.*"),
+    ),
     Rule("scripts*", ("scripts", "scripts.*", "engine", "engine.*")),
     Rule("examples*"),
     Rule("tests*", ("*",)),

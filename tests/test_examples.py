@@ -33,6 +33,7 @@ EXPECTED = {
     "jobs_follow.py": r"(?s)\w+.*\[done: Hello! Who are you\?\]",
     "gradio_chat.py": r"\w{2,}",
     "openai_speech.py": r"speech\.mp3: \d{5,} bytes, the first after \d",
+    "openai_transcribe.py": r"(?s)\w+.*\n\n1\n00:00:0.*-->",
 }
 SEEING = {"chatvlm_client.py", "chatvlm.sh", "vision_analyze.py", "vision.sh"}
 SEES = (ROOT / "assets/starters/starter-vision").is_dir()

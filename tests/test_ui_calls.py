@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow  # a server with the page
 
 PUBLIC = {
     "/chat", "/models", "/status", "/plan", "/load", "/unload", "/download", "/jobs", "/job", "/cancel",
-    "/vision", "/label", "/detect", "/ocr",
+    "/vision", "/label", "/detect", "/ocr", "/transcribe",
 }  # fmt: skip
 
 

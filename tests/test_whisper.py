@@ -299,3 +299,28 @@ def test_times_of_a_piece_are_the_recordings() -> None:
 )
 def test_languages_as_people_write_them(said: str, code: str | None) -> None:
     assert choose_language(said, ("en", "fr", "pt", "haw")) == code
+
+
+async def test_any_converted_folder_can_be_added(folder: Path, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, device="cpu")
+    made = Engine.build(settings, families={"whisper": whisper}, specs=[])
+    await made.start()
+    [spec] = await made.add_model(str(folder))
+    assert (spec.family, spec.does) == ("whisper", TRANSCRIBES)
+    assert made.downloads.is_present(spec)
+    assert made.registry.default("transcribe") is spec
+    await made.close()
+
+
+def test_a_repository_of_ctranslate2_is_fetched_whole() -> None:
+    from engine.hub import choose_files, describe
+
+    names = ("README.md", "config.json", "model.bin", "tokenizer.json", "vocabulary.txt", "run.py")
+    files: Any = [{"path": name, "size": 1} for name in names]
+    kept = [entry["path"] for entry in choose_files("org/whisper", files, {})]
+    assert set(kept) == set(names) - {"run.py"}
+    with pytest.raises(BadValue, match="pickled"):
+        choose_files("org/other", [f for f in files if f["path"] != "vocabulary.txt"], {})
+    config = {"lang_ids": [1], "suppress_ids": [], "suppress_ids_begin": [], "alignment_heads": []}
+    spec = describe("org/whisper", "org/whisper", "", config, families=("whisper", "hf_chat"))
+    assert (spec.family, spec.title) == ("whisper", "whisper")

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from engine import AtelierError, BadValue, Engine, Message, Priority, Result
+from ui.hearing_calls import add_hearing_calls
 from ui.model_calls import add_model_calls
 from ui.parts import ask, caller_of, paced
 from ui.picture_calls import add_picture_calls
@@ -25,6 +26,7 @@ def add_endpoints(engine: Engine) -> None:
     add_model_calls(engine)
     add_picture_calls(engine)
     add_speaking_calls(engine)
+    add_hearing_calls(engine)
 
 
 def _chat(engine: Engine) -> Callable[..., Any]:

@@ -71,9 +71,7 @@ def desk(e: Ears, language: str) -> str:
 
 def _said(language: str) -> dict[str, str]:
     """Texts of the script; what it fills in stays in braces."""
-    blanks = {
-        name: f"{{{name}}}" for name in ("time", "language", "model", "n", "reason", "seconds")
-    }
+    blanks = {name: f"{{{name}}}" for name in ("time", "tongue", "model", "n", "reason", "seconds")}
     keys = (
         "hearing.sending", "hearing.waiting", "hearing.loading", "hearing.listening", "hearing.made", "hearing.stopped",
         "hearing.failed", "hearing.nothing", "hearing.recording", "hearing.record", "hearing.finish",
@@ -113,7 +111,7 @@ def _how(e: Ears, language: str) -> str:
         f'data-languages="{flat(" ".join(h.languages))}">{flat(h.name)}</option>'
         for h in e.models
     )
-    known = {code for hearer in e.models for code in hearer.languages} & set(LANGUAGES)
+    known = {code for hearer in e.models for code in hearer.languages or LANGUAGES} & set(LANGUAGES)
     codes = [code for code in COMMON if code in known]
     codes += sorted(known - set(codes), key=lambda code: tongue(code).casefold())
     tongues = "".join(f'<option value="{code}">{flat(tongue(code))}</option>' for code in codes)
@@ -126,7 +124,7 @@ def _how(e: Ears, language: str) -> str:
         f'<select data-of="model">{models}</select></label>'
         f'<label><span>{flat(say("hearing.task", language))}</span><select data-of="task">'
         f'<option value="">{same}</option><option value="translate">{english}</option></select></label>'
-        f'<label class="check"><input type="checkbox" data-of="words"> '
+        f'<label class="timing"><input type="checkbox" data-of="words"> '
         f"<span>{flat(say('hearing.words', language))}</span></label></div>"
     )
 

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints import find_checkpoint, read_json
+from engine.checkpoints import find_checkpoint, is_converted, read_json
 from engine.errors import LoadFailed
 from engine.families._loading import usable_cores
 from engine.faults import is_out_of_memory
@@ -128,9 +128,7 @@ def _check(folder: Path, spec: ModelSpec) -> None:
     if missing:
         raise LoadFailed(f"Model '{spec.id}' lacks {', '.join(missing)}. {_again(spec)}")
     read_json(folder / "config.json", spec)
-    with (folder / "model.bin").open("rb") as stream:
-        head = stream.read(64)
-    if b"WhisperSpec" not in head:
+    if not is_converted(folder, "WhisperSpec"):
         raise LoadFailed(
             f"Model '{spec.id}' is no Whisper in CTranslate2's format. Choose one that is."
         )
@@ -200,5 +198,5 @@ def _is_timed(folder: Path) -> bool:
         if (folder / name).is_file():
             text = (folder / name).read_text(encoding="utf-8", errors="replace")
             tokens = json.loads(text) if name.endswith("json") else text.splitlines()
-            return "<|0.00|>" in tokens
+            return len(tokens) > WHOLE or "<|0.00|>" in tokens
     return True

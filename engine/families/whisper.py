@@ -191,7 +191,7 @@ class Whisper:
     @staticmethod
     def _next_section(hearing: _Hearing) -> Section | None:
         if not hearing.seconds:
-            hearing.seconds = probe(hearing.request.audio).seconds
+            hearing.seconds = probe(hearing.request.audio).seconds or 0.001
         return next(hearing.sections, None)
 
     def _ring(self, _: Any) -> None:
