@@ -465,7 +465,7 @@
     const { tab, url, kind } = event.detail || {};
     if (tab !== "speech") return;
     const spoken = /^text\//.test(kind || "");
-    find(`#speech-modes [role="tab"][aria-controls="speech-${spoken ? "speak" : "hear"}"]`)?.click();
+    find(`#speech-modes [role="tab"][aria-controls="speech-${spoken ? "speak" : "transcribe"}"]`)?.click();
     if (!spoken || !root()) return;
     const answer = await fetch(url);
     if (answer.ok) write(await answer.text());

@@ -132,6 +132,8 @@ class Adoption:
                 f"There is no folder '{name}' on this machine. Paste its whole path.",
                 param="source",
             )
+        if (known := self._recognised(folder, name)) is not None:
+            return known
         files = {file.name for file in folder.iterdir()}
         if not files & {"config.json", hub.PIPELINE}:
             raise _not_a_model(name, files)
@@ -142,6 +144,16 @@ class Adoption:
         except LoadFailed as error:  # missing or pickled
             raise BadValue(error.message, param="source") from error
         return replace(spec, repo="", revision="", path=str(folder), title=folder.name[:200])
+
+    def _recognised(self, folder: Path, name: str) -> ModelSpec | None:
+        """The row of a folder in a layout of its own: a family's `recognise` tells what is in it."""
+        for family_name, family in self._families.items():
+            told = getattr(family, "recognise", lambda folder: None)(folder)
+            if told is not None:
+                size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+                spec = ModelSpec(self._free_id(name), family=family_name, size=size, **told)
+                return replace(spec, path=str(folder), title=folder.name[:200])
+        return None
 
     def _described(self, id: str, name: str, folder: Path, size: int) -> ModelSpec:
         files = {file.name for file in folder.iterdir()}
@@ -275,6 +287,8 @@ def _not_a_model(name: str, files: Collection[str]) -> BadValue:
 def _check_known(spec: ModelSpec) -> None:
     """Raise BadValue where the installed transformers does not know a checkpoint's kind; names the nearest."""
     folder = Path(spec.path) if spec.path else cached_snapshot(spec.repo, spec.revision)
+    if spec.options.get("needs"):  # it is in a layout of its own, which its family knows
+        return
     if folder is None or not (folder / "config.json").is_file() or is_converted(folder):
         return
     config = json.loads((folder / "config.json").read_text(encoding="utf-8", errors="replace"))

@@ -50,8 +50,8 @@ HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipar
 LEAVES = ("errors", "events", "callers", "requests", "door", "settings", "status")
 FAMILY = (
     *LEAVES, "checkpoints", "detection", "devices", "faults", "fit", "glossaries", "languages", "pages",
-    "passages", "pictures", "recipes", "registry", "sentences", "sound_formats", "sounds", "speech", "tongues",
-    "voices",
+    "passages", "pictures", "recipes", "registry", "sentences", "sound_formats", "sounds", "speech",
+    "tongues", "voices",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 SHOWN = (

@@ -60,6 +60,9 @@ def recording(settings: Settings) -> bytes:
 
 
 def test_vits_speaks(vits_folder: Path, settings: Settings):
+    told = coqui.recognise(vits_folder)
+    assert told and told["languages"] == ("fr",) and told["options"]["needs"][1] == "model_file.pth"
+    assert coqui.recognise(vits_folder.parent) is None
     speaker = coqui.load(spec_of(vits_folder), settings)
     assert [(voice.language, voice.locale) for voice in speaker.voices] == [("fr", "fr-fr")]
     heard = say(speaker, "Bonjour tout le monde. Ça va ?")
@@ -72,6 +75,8 @@ def test_vits_speaks(vits_folder: Path, settings: Settings):
 
 def test_xtts_speaks_and_stops(xtts: Any):
     assert [voice.name for voice in xtts.voices] == ["Ana Example", "Ben Example"]
+    told = coqui.recognise(Path(xtts.spec.path))
+    assert told and told["accepts"] == {"audio"} and told["languages"] == ("en", "fr")
     heard = say(xtts, "Hi.")
     assert isinstance(heard.events[-1], Done) and heard.units["audio_s"] > 0
     with pytest.raises(Cancelled):

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import Settings
+from engine import Engine, Settings
 from engine.errors import AtelierError, BadFormat, BadValue, Cancelled, LoadFailed, Unknown
 from engine.events import Audio, Done, Event, Progress
 from engine.families import espeak, kokoro
 from engine.families._sound import RATE, loudness, resample, soften, stretch, trim
-from engine.registry import ModelSpec
+from engine.registry import ModelSpec, Registry
 from engine.requests import SpeakRequest
 from engine.sound_formats import SOUND_FORMATS, SoundWriter, encode, sound_format, wav
 from tests.tiny_voices import make_kokoro
@@ -199,6 +199,33 @@ def test_kokoro_tells_of_broken_files(settings: Settings, tmp_path: Path):
     (tmp_path / "k" / "tokenizer.json").write_text("{}")
     with pytest.raises(LoadFailed, match="tokens"):
         kokoro.load(spec, settings)
+
+
+async def test_a_folder_is_taken_in_and_speaks_unasked(tmp_path: Path, settings: Settings):
+    """Pasted on the Models tab: its family knows its layout. The better voice goes by the seed's name at once."""
+    own = settings.model_copy(update={"data_dir": tmp_path / "data"})
+    engine = Engine.build(own, families={"espeak": espeak, "kokoro": kokoro}, specs=espeak.SPECS)
+    await engine.start()
+    try:
+        asked = SpeakRequest(text="Bonjour tout le monde.", voice="Elise")
+        assert engine.resolve(asked).id == "espeak-ng"
+        [row] = await engine.add_model(str(make_kokoro(tmp_path / "my voice")))
+        assert (row.id, row.family, row.languages) == ("my-voice", "kokoro", ("en", "fr"))
+        assert engine.resolve(asked).id == "my-voice"
+        told = {
+            SpeakRequest(text="Hello."): "my-voice", SpeakRequest(text="Привет."): "espeak-ng",
+            SpeakRequest(text="Bonjour.", voice="alloy"): "espeak-ng",
+            SpeakRequest(text="Hello.", voice="alloy"): "my-voice",
+            SpeakRequest(text="Hello.", language="pt-BR"): "espeak-ng",
+            SpeakRequest(text="Hello.", voice="en-us+f3"): "espeak-ng",
+        }  # fmt: skip
+        assert {r: engine.resolve(r).id for r in told} == told
+        with pytest.raises(BadValue, match="clones"):
+            engine.resolve(SpeakRequest(text="x", reference=b"x"))
+        kept = Registry.build(own, {"espeak": espeak, "kokoro": kokoro}).find("my-voice")
+        assert kept.options == {"everyday": True, "needs": ["tokenizer.json", "onnx/model.onnx"]}
+    finally:
+        await engine.close()
 
 
 # Waves

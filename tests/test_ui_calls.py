@@ -16,8 +16,8 @@ PUBLIC = {
     "/cancel", "/chat", "/container", "/containers", "/converse", "/detect", "/download",
     "/files_compress", "/files_create", "/files_decompress", "/files_delete", "/files_list",
     "/files_move", "/files_restore", "/files_upload", "/job", "/jobs", "/label", "/load",
-    "/models", "/ocr", "/plan", "/status", "/system", "/transcribe", "/translate", "/unload",
-    "/usage", "/vision",
+    "/models", "/ocr", "/plan", "/speak", "/status", "/system", "/transcribe", "/translate",
+    "/unload", "/usage", "/vision",
 }  # fmt: skip
 
 

@@ -61,14 +61,19 @@ MAX_RUNNING = 1024
 
 
 def find_tabs(engine: Engine) -> list[ModuleType]:
-    """The tabs a user can use, in their order: modules in `ui/tabs/` whose capability some model has."""
+    """The tabs a user can use, in their order: modules in `ui/tabs/` whose capability (or one of several, in a
+    tuple) some model has."""
     modules = [
         importlib.import_module(f"{tabs.__name__}.{info.name}")
         for info in pkgutil.iter_modules(tabs.__path__)
         if not info.name.startswith("_")
     ]
-    usable = [m for m in modules if m.NEEDS is None or engine.models(m.NEEDS)]
+    usable = [m for m in modules if m.NEEDS is None or any(map(engine.models, _several(m.NEEDS)))]
     return sorted(usable, key=lambda module: module.ORDER)
+
+
+def _several(needs: Any) -> tuple[Any, ...]:
+    return needs if isinstance(needs, tuple) else (needs,)
 
 
 def build_ui(engine: Engine) -> gr.Blocks:

@@ -89,6 +89,27 @@ def voices(spec: ModelSpec) -> tuple[Voice, ...]:
     return tuple(Voice(name, spec.id, code, told, name) for name in names or (own,))
 
 
+def recognise(folder: Path) -> dict[str, Any] | None:
+    """The fields of a row for a folder in Coqui's layout; None for every other."""
+    file = _weights(folder)
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        kind = str(config["model"]).lower()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if file is None or kind not in ("xtts", "vits"):
+        return None
+    back = {theirs: ours for ours, theirs in CODES.items()}
+    told = config.get("languages") if kind == "xtts" else [str(_language(config)).partition("-")[0]]
+    codes = [back.get(str(code), str(code)) for code in told or () if code]
+    needs = ["config.json", file.name, *(["vocab.json"] if kind == "xtts" else [])]
+    accepts = frozenset({"audio"} if kind == "xtts" else ())
+    return {
+        "does": frozenset({"speak"}), "languages": tuple(codes), "accepts": accepts,
+        "options": {"needs": needs},
+    }  # fmt: skip
+
+
 def _language(config: dict[str, Any]) -> str:
     sets = config.get("datasets")
     first = sets[0] if isinstance(sets, list) and sets and isinstance(sets[0], dict) else {}

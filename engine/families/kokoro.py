@@ -72,6 +72,21 @@ def load(spec: ModelSpec, settings: Settings) -> Kokoro:
     return Kokoro(spec, found, _open(file, spec), tokens, folder)
 
 
+def recognise(folder: Path) -> dict[str, Any] | None:
+    """The fields of a row for a folder in Kokoro's layout; None for every other."""
+    file = next((name for name in MODELS if (folder / name).is_file()), "")
+    voices = folder / "voices"
+    if not file or not (folder / "tokenizer.json").is_file() or not voices.is_dir():
+        return None
+    letters = {path.name[0] for path in voices.glob("??_*.bin")} & set(PLACES)
+    if not letters:
+        return None
+    languages = tuple(sorted({PLACES[letter][0] for letter in letters}))
+    needs = ["tokenizer.json", file]
+    does = frozenset({"speak"})
+    return {"does": does, "languages": languages, "options": {"everyday": True, "needs": needs}}
+
+
 def _open(file: Path, spec: ModelSpec) -> Any:
     import onnxruntime
 
