@@ -72,8 +72,6 @@ from engine.turns import Turn
 from engine.voices import Voice
 
 __all__ = [
-    "VERSION",
-    "WAITING",
     "Access",
     "AtelierError",
     "Audio",
@@ -139,10 +137,12 @@ __all__ = [
     "Unavailable",
     "Unknown",
     "Usage",
+    "VERSION",
     "Vector",
     "Voice",
     "VoiceEvent",
     "VoiceRequest",
+    "WAITING",
     "Word",
     "bind",
     "fold",

@@ -50,8 +50,6 @@ HTTP = frozenset({"pydantic", "fastapi", "starlette", "orjson", "python_multipar
 LEAVES = ("errors", "events", "callers", "requests", "settings", "status")
 FAMILY = (
     *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
-    "sounds", "speech", "sentences", "voices",
-    "sentences", "sounds", "speech", "voices",
     "sentences", "sound_formats", "sounds", "speech", "voices",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
@@ -94,16 +92,6 @@ RULES = (
     Rule("starter*", ("starter", "starter.*", "engine", "engine.*")),
     Rule(
         "bench*",
-        (
-            "tests.tiny",
-            "tests.tiny_whisper",
-            "bench",
-            "bench.*",
-            "app",
-            "api",
-            "engine",
-            "engine.*",
-        ),
         ("tests.tiny*", "bench", "bench.*", "starter.stt_*", "app", "api", "engine", "engine.*"),
     ),
     Rule("scripts*", ("scripts", "scripts.*", "engine", "engine.*")),

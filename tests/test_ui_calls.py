@@ -14,8 +14,7 @@ pytestmark = pytest.mark.slow  # a server with the page
 
 PUBLIC = {
     "/chat", "/models", "/status", "/plan", "/load", "/unload", "/download", "/jobs", "/job", "/cancel",
-    "/vision", "/label", "/detect", "/ocr", "/converse",
-    "/vision", "/label", "/detect", "/ocr", "/transcribe",
+    "/vision", "/label", "/detect", "/ocr", "/converse", "/speak", "/transcribe",
 }  # fmt: skip
 
 
