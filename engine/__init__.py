@@ -72,6 +72,8 @@ from engine.turns import Turn
 from engine.voices import Voice
 
 __all__ = [
+    "VERSION",
+    "WAITING",
     "Access",
     "AtelierError",
     "Audio",
@@ -137,12 +139,10 @@ __all__ = [
     "Unavailable",
     "Unknown",
     "Usage",
-    "VERSION",
     "Vector",
     "Voice",
     "VoiceEvent",
     "VoiceRequest",
-    "WAITING",
     "Word",
     "bind",
     "fold",
