@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from engine.callers import Caller, Priority
 from engine.casting import recording, speech
@@ -59,9 +59,7 @@ class Chains:
     conversations: Conversations
     _running: dict[str, tuple[Caller, Track]]
 
-    async def converse(
-        self: Engine, request: VoiceRequest, caller: Caller
-    ) -> AsyncGenerator[VoiceEvent]:
+    async def converse(self, request: VoiceRequest, caller: Caller) -> AsyncGenerator[VoiceEvent]:
         """Hear, answer and speak. Closing the generator stops all three; so do `stop` and the session's next turn.
 
         Yields states, Heard (for a recording), Text as it is written, Said as it is spoken, Timings at the first
@@ -77,37 +75,40 @@ class Chains:
         self._running[halted.id] = (caller, halted)
         dialogue = self.dialogues.get(caller.session)
         try:
-            async with aclosing(_Chain(self, request, caller, halted, dialogue).run()) as events:
+            async with aclosing(
+                _Chain(cast("Engine", self), request, caller, halted, dialogue).run()
+            ) as events:
                 async for event in events:
                     yield event
         finally:
             self._running.pop(halted.id, None)
 
-    def talkers(self: Engine, request: VoiceRequest, session: str = "") -> dict[str, ModelSpec]:
+    def talkers(self, request: VoiceRequest, session: str = "") -> dict[str, ModelSpec]:
         """Who takes part, by "chat", "transcribe" and "speak"; who is missing is left out, unless named.
 
         Raises:
             Unknown, BadValue, Unavailable: one that the request names is not there, or cannot do it.
         """
+        engine = cast("Engine", self)
         question = ChatRequest(model=request.model, messages=(Message.of("user", "?"),))
         asked: dict[str, Request] = {"chat": question}
         if request.audio:
-            asked["transcribe"] = recording(self, request)
+            asked["transcribe"] = recording(engine, request)
         if request.aloud:
-            asked["speak"] = speech(self, request, "?", "")
+            asked["speak"] = speech(engine, request, "?", "")
         found = {}
         for does, one in asked.items():
             try:
-                found[does] = self.resolve(one, session)
+                found[does] = engine.resolve(one, session)
             except AtelierError:
                 if does == "chat" or any(getattr(request, name) for name in _NAMES[does]):
                     raise
         return found
 
-    async def warm_up(self: Engine, request: VoiceRequest, session: str = "") -> dict[str, float]:
+    async def warm_up(self, request: VoiceRequest, session: str = "") -> dict[str, float]:
         """Load all who take part in such a turn; the seconds each took, by id. Raises as `load` does."""
         models = list(dict.fromkeys(spec.id for spec in self.talkers(request, session).values()))
-        seconds = await asyncio.gather(*(self.load(model) for model in models))
+        seconds = await asyncio.gather(*(cast("Engine", self).load(model) for model in models))
         return dict(zip(models, seconds, strict=True))
 
 

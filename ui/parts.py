@@ -29,7 +29,6 @@ from engine import (
     BadValue,
     Caller,
     ChatRequest,
-    Event,
     Priority,
 )
 from ui.words import knows, language_of, say
@@ -37,6 +36,7 @@ from ui.words import knows, language_of, say
 SESSION_COOKIE = "atelier_page"
 TOLD = 20_000  # characters of what a page tells at once
 Asked = TypeVar("Asked", bound=BaseModel)
+Told = TypeVar("Told")
 _SESSION = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
@@ -161,15 +161,15 @@ def warn(text: str) -> None:
 
 
 async def paced(
-    events: AsyncIterator[Event], every: float = 1 / 15, beat: float = 0.25
-) -> AsyncGenerator[list[Event]]:
+    events: AsyncIterator[Told], every: float = 1 / 15, beat: float = 0.25
+) -> AsyncGenerator[list[Told]]:
     """A stream in batches: at most one per `every` seconds, and one (maybe empty) at least per `beat`.
 
     The empty ones are heartbeats: a handler that yields on each is closed soon after its page. Closing this
     generator closes `events`; an error of `events` comes after everything it sent before.
     """
     loop = asyncio.get_running_loop()
-    arrived: list[Event] = []
+    arrived: list[Told] = []
     news = asyncio.Event()
 
     async def pump() -> None:
