@@ -141,8 +141,9 @@ async def main() -> None:
     head = ("model", "sentences", "bare tokens/s", "engine tokens/s", "engine / bare",
             "bare tokens per CPU-s", "engine tokens per CPU-s", "engine / bare, CPU")  # fmt: skip
     note = (
-        "One text of that many sentences through `engine.translate`: cut into sentences, told as they are ready. Bare: the "
-        "sentences in one `translate_batch` with the same beam, types and limits, tokenising included. Medians, by turns."
+        "One text of that many sentences through `engine.translate`: cut into sentences, told as they are ready. "
+        "Bare: the sentences in one `translate_batch` with the same beam, types and limits, tokenising included. "
+        "Medians, by turns."
     )
     table("Translation", head, rows, note)
 

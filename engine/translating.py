@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from engine import asking_translation
 from engine.callers import Caller
@@ -119,42 +119,35 @@ async def translate_text(
 
 
 class Translates:
-    """What the engine offers of translation."""
+    """What the engine offers of translation; `Engine` is one of these."""
 
     __slots__ = ()
 
-    async def translate(
-        self: Engine,  # type: ignore[misc]
-        request: TranslateRequest,
-        caller: Caller,
-    ) -> AsyncGenerator[Event]:
+    async def translate(self, request: TranslateRequest, caller: Caller) -> AsyncGenerator[Event]:
         """Translate a text, by whichever model can: see `translate_text`. As `run`."""
+        engine = cast("Engine", self)
         halted = Track(secrets.token_hex(8), "request", "", "", caller.session, limit=0)
         halted.halt = lambda: False  # between two runs of its own a stop finds it here
-        self._running[halted.id] = (caller, halted)
+        engine._running[halted.id] = (caller, halted)
         try:
-            async with aclosing(translate_text(self, request, caller, halted)) as events:
+            async with aclosing(translate_text(engine, request, caller, halted)) as events:
                 async for event in events:
                     yield event
         finally:
-            self._running.pop(halted.id, None)
+            engine._running.pop(halted.id, None)
 
-    def translator_of(
-        self: Engine,  # type: ignore[misc]
-        request: TranslateRequest,
-        session: str = "",
-    ) -> ModelSpec:
+    def translator_of(self, request: TranslateRequest, session: str = "") -> ModelSpec:
         """The model that `translate` asks. Raises Unknown, BadValue: none that can translate."""
-        return find_translator(self, request, session)
+        return find_translator(cast("Engine", self), request, session)
 
-    def translators(self: Engine) -> list[ModelSpec]:  # type: ignore[misc]
+    def translators(self) -> list[ModelSpec]:
         """The models that can translate, those made for it first."""
-        able = [spec for spec in self.models() if can_translate(spec)]
+        able = [spec for spec in cast("Engine", self).models() if can_translate(spec)]
         return sorted(able, key=lambda spec: "translate" not in spec.does)
 
-    def tongues(self: Engine, model: str = "") -> tuple[str, ...]:  # type: ignore[misc]
+    def tongues(self, model: str = "") -> tuple[str, ...]:
         """The codes of the languages that a model, or any translation model that is here, translates between."""
-        return languages_of(self, model)
+        return languages_of(cast("Engine", self), model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import requests
 
@@ -16,7 +17,11 @@ SUBTITLES = b"1\n00:00:01,000 --> 00:00:02,500\nHello!\n"
 
 
 def main() -> None:
-    text = sys.argv[1] if len(sys.argv) > 1 else "Where is the station?\n\n- Two coffees, please."
+    text = (
+        sys.argv[1]
+        if len(sys.argv) > 1
+        else "Where is the station?\n\n- I would like two coffees, please."
+    )
     target = sys.argv[2] if len(sys.argv) > 2 else "fr"
     http = requests.Session()
     http.headers["Authorization"] = f"Bearer {os.environ.get('ATELIER_TOKEN', 'none')}"
@@ -34,9 +39,7 @@ def main() -> None:
 
     name, data = "film.srt", SUBTITLES
     if len(sys.argv) > 3:
-        name = os.path.basename(sys.argv[3])
-        with open(sys.argv[3], "rb") as file:
-            data = file.read()
+        name, data = Path(sys.argv[3]).name, Path(sys.argv[3]).read_bytes()
     form = {"from_lang": "en" if data is SUBTITLES else "auto", "to_lang": target}
     made = http.post(
         f"{URL}/v1/translate/file", data=form, files={"file": (name, data)}, timeout=600

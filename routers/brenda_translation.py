@@ -28,7 +28,7 @@ from engine import (
     Text,
     TranslateRequest,
 )
-from engine.tongues import english_name, own_name
+from engine.tongues import english_name, own_name, parse_name
 from engine.translated_files import Translatable, open_file
 from routers import wire
 from routers.bodies import Body, build, example, ignored_names, seconds_of, shown
@@ -78,7 +78,7 @@ def _meta(http: HttpRequest, body: TranslateBody, request: TranslateRequest) -> 
         id=http.state.request_id,
         model=wire.engine_of(http).translator_of(request, http.state.session).id,
         ignored=body.ignored("brenda"),
-        extra={"from": body.from_lang, "to": body.to_lang},
+        extra={"from": body.from_lang, "to": parse_name(body.to_lang)},
     )
 
 
@@ -240,7 +240,7 @@ def _glossary(text: str) -> Any:
 
 def _file(opened: Translatable, made: bytes, result: Result, meta: wire.Meta) -> Response:
     """The file, with what there is to say of it in headers."""
-    name = opened.named(meta.extra["to"].lower()[:20])
+    name = opened.named(meta.extra["to"][:20])
     plain_name = "".join(
         c if c.isascii() and c.isprintable() and c not in '"\\;/' else "_" for c in name
     )

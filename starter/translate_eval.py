@@ -16,7 +16,7 @@ from starter.translate_grammar import Meaning, draw, frames, meanings, phrases
 from starter.translate_train import strange, untidy
 from starter.translate_words import LANGUAGES
 
-OPTIONS = {"beam": 1, "longest": 60, "sure": 0.8, "only": True}
+OPTIONS = {"beam": 1, "longest": 60, "sure": 0.9, "only": True}
 
 
 @dataclass(frozen=True)

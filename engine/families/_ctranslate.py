@@ -191,7 +191,7 @@ def _convert(source: Path, target: Path, form: str, spec: ModelSpec) -> None:
     from ctranslate2.converters import TransformersConverter
     from transformers.utils.logging import disable_progress_bar
 
-    class Converter(TransformersConverter):  # type: ignore[misc]
+    class Converter(TransformersConverter):
         """The library's, given the tokens itself: it asks tokenizers for them as they were before transformers 5."""
 
         def load_tokenizer(self, tokenizer_class: Any, name: str, **how: Any) -> Any:
