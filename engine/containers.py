@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -206,11 +207,7 @@ class Containers:
     def _engine(self) -> Any:
         with self._making:
             if self._client is None:
-                from docker import DockerClient
-
-                self._client = DockerClient(
-                    base_url=self._url(), timeout=int(SECONDS), max_pool_size=THREADS + FOLLOWERS
-                )
+                self._client = _connect(self._url())
             return self._client
 
     def _allowed(self) -> Sequence[dict[str, Any]]:
@@ -268,7 +265,29 @@ ABSENT = (
 
 
 def _there(url: str) -> bool:
-    return not url.startswith("unix://") or Path(url.removeprefix("unix://")).exists()
+    """Whether somebody listens on a socket of this machine; what is elsewhere is not looked for."""
+    if not url.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(SECONDS)
+        try:
+            door.connect(url.removeprefix("unix://"))
+        except OSError:
+            return False
+    return True
+
+
+def _connect(url: str) -> Any:
+    """A client that speaks the engine's own version; asked for apart, so that a failure leaves nothing open."""
+    from docker import DockerClient
+
+    how = {"base_url": url, "timeout": int(SECONDS), "max_pool_size": THREADS + FOLLOWERS}
+    first = DockerClient(version="1.41", **how)
+    try:
+        version = first.api.version(api_version=False)["ApiVersion"]
+    finally:
+        first.close()
+    return DockerClient(version=version, **how)
 
 
 @contextmanager
