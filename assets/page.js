@@ -41,7 +41,14 @@
   };
 
   // The tabs, for links on the page and for the other scripts.
-  const opens = (tab) => find(`#page-tabs [role="tab"][aria-controls="tab-${CSS.escape(tab)}"]`);
+  // A narrow page moves tabs into a menu where they have no names: it holds those that are missing, in their order.
+  const named = (tab) => find(`#page-tabs [role="tab"][aria-controls="tab-${CSS.escape(tab)}"]`);
+  const opens = (tab) => {
+    const order = (find("#page-order [data-tabs]")?.dataset.tabs ?? "").split(" ");
+    const at = order.filter((one) => !named(one)).indexOf(tab);
+    const menu = document.querySelectorAll("#page-tabs .overflow-dropdown button");
+    return named(tab) ?? (at < 0 ? null : menu[at]);
+  };
   const turnTo = (tab) => opens(tab)?.click();
   document.addEventListener("atelier:send", (event) => turnTo(event.detail.tab));
 

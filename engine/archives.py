@@ -65,7 +65,7 @@ def pack(folder: int, names: list[str] | None, halted: Halted) -> Iterator[bytes
         Conflict: a file changed meanwhile. OSError.
     """
     sink = _Sink()
-    with zipfile.ZipFile(sink, "w", allowZip64=True) as packed:  # type: ignore[arg-type]
+    with zipfile.ZipFile(sink, "w", allowZip64=True) as packed:
         for path, fd in _tree(folder, "", names):
             halted()
             if fd is None:

@@ -208,7 +208,7 @@ class Files:
     def _move(self, old: Parts, new: Parts, into: bool) -> FileEntry:
         if into and self.jail.kind(new) == "directory" and new != old:
             new = parts_of("/".join((*new, old[-1])), "destination")
-        if new == old:
+        if not new or new == old:
             raise Conflict("It is there already. Give another destination.", param="destination")
         if new[: len(old)] == old:
             raise BadValue("A folder cannot be moved into itself.", param="destination")
@@ -294,6 +294,8 @@ class Files:
             return await self._work(self._compress, parts, (*parts[:-1], name))
 
     def _compress(self, parts: Parts, target: Parts, halted: Callable[[], None]) -> FileEntry:
+        if self.jail.kind(parts) is None:
+            raise Unknown(f'There is no "{"/".join(parts)[:200]}" in the files.', param="path")
         if self.jail.kind(target) is not None:
             raise Conflict(
                 f'"{target[-1]}" is there already. Choose another name.', param="zip_name"

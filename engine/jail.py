@@ -152,7 +152,7 @@ class Jail:
                 found.append(path[2:])
                 if len(found) >= most:
                     break
-        return sorted(found)
+        return sorted(found, key=lambda path: (path.casefold(), path))
 
     def used(self) -> int:
         """Bytes of all files below the root, those that are written and those in the trash included."""

@@ -50,7 +50,7 @@ def remove(jail: Jail, parts: Parts, wanted: Kind) -> Removed:
                 *((errno.EISDIR, "a folder") if kind == "directory" else (errno.ENOENT, "a file"))
             )
         size = found.st_size if kind == "file" else 0
-        gone = Removed(_id(), "/".join(parts), kind, size, datetime.now(UTC))
+        gone = _gone(parts, kind, size)
         with _place(gone, trash) as fd:
             os.rename(parts[-1], THING, src_dir_fd=folder, dst_dir_fd=fd)
     return gone
@@ -60,7 +60,7 @@ def keep(jail: Jail, parts: Parts) -> Removed | None:
     """Keep a second name of a file that is about to be replaced; None where the disk has no such names."""
     with jail.inside_root(parts[:-1]) as folder, jail.room(TRASH) as trash:
         found = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
-        gone = Removed(_id(), "/".join(parts), "file", found.st_size, datetime.now(UTC))
+        gone = _gone(parts, "file", found.st_size)
         try:
             with _place(gone, trash) as fd:
                 os.link(parts[-1], THING, src_dir_fd=folder, dst_dir_fd=fd, follow_symlinks=False)
@@ -69,8 +69,11 @@ def keep(jail: Jail, parts: Parts) -> Removed | None:
     return gone
 
 
-def _id() -> str:
-    return f"{time.time_ns():016x}{secrets.token_hex(4)}"
+def _gone(parts: Parts, kind: Kind, size: int) -> Removed:
+    """What goes now; its id begins with the time."""
+    now = time.time_ns()
+    path, when = "/".join(parts), datetime.fromtimestamp(now / 1e9, UTC)
+    return Removed(f"{now:016x}{secrets.token_hex(4)}", path, kind, size, when)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ class SendsFiles(HttpToolsProtocol):
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if EXTENSION not in scope.get("extensions", ()):
-                await inner(scope, receive, send)  # type: ignore[arg-type]
+                await inner(scope, receive, send)
                 return
             cycle = send.__self__  # type: ignore[attr-defined]
 
@@ -35,7 +35,7 @@ class SendsFiles(HttpToolsProtocol):
                 else:
                     await send(message)
 
-            await inner(scope, receive, sending)  # type: ignore[arg-type]
+            await inner(scope, receive, sending)
 
         self.app = app  # type: ignore[assignment]
 
@@ -96,7 +96,12 @@ async def _copy(socket: int, file: int, offset: int, count: int) -> None:
 async def _writable(loop: asyncio.AbstractEventLoop, socket: int) -> None:
     """Wait until the socket takes more, or the other side is gone."""
     ready = loop.create_future()
-    loop.add_writer(socket, lambda: ready.done() or ready.set_result(None))
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_writer(socket, wake)
     try:
         await ready
     finally:

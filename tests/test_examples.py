@@ -30,6 +30,7 @@ EXPECTED = {
     "vision_analyze.py": r"(?s)- starter-vision .*\(current\).*\w+.*, cache (?:miss|hit)\]\n.*\w+.*, cache hit\]",
     "vision.sh": r'(?s)"status":"healthy".*"available_models".*"response_text":"[^"]*\w+.*"status":"success"',
     "ocr_document.py": r"(?s)booklet-en.pdf: \d+ pages\n- page 1: [1-9]\d* words by \w+.*-searchable.pdf: \d{4,} bytes",
+    "files_share.py": r"(?s)- shared-\w+/.*bytes\n206 bytes 0-15/\d+: b.*\.zip: \d+ bytes\n.* is back",
     "ollama_chat.py": r"(?s)- starter-chat:latest: .*completion.*\n.*\w+.*\[\d+ tokens in, \d+ out, [\d.]+ a second\]",
     "jobs_follow.py": r"(?s)\w+.*\[done: Hello! Who are you\?\]",
     "gradio_chat.py": r"\w{2,}",

@@ -15,6 +15,8 @@ pytestmark = pytest.mark.slow  # a server with the page
 PUBLIC = {
     "/chat", "/models", "/status", "/plan", "/load", "/unload", "/download", "/jobs", "/job", "/cancel",
     "/vision", "/label", "/detect", "/ocr",
+    "/files_list", "/files_create", "/files_move", "/files_delete", "/files_restore", "/files_compress",
+    "/files_decompress", "/files_upload",
 }  # fmt: skip
 
 
@@ -41,6 +43,23 @@ def test_what_clients_are_offered(client: Any) -> None:
     given = {p["parameter_name"]: p["parameter_has_default"] for p in named["/chat"]["parameters"]}
     assert given.pop("message") is False and all(given.values())
     assert {"history", "model", "system", "temperature", "stop", "seed", "max_tokens"} <= set(given)
+
+
+def test_files(client: Any, tmp_path: Any) -> None:
+    from gradio_client import handle_file
+
+    (tmp_path / "a.txt").write_text("hello")
+    sent = client.predict(handle_file(tmp_path / "a.txt"), "box", api_name="/files_upload")
+    assert (sent["path"], sent["size"]) == ("box/a.txt", 5)
+    client.predict("box/in", api_name="/files_create")
+    assert client.predict("box/a.txt", "box/in", api_name="/files_move")["path"] == "box/in/a.txt"
+    assert client.predict("box", "b", api_name="/files_compress")["path"] == "b.zip"
+    assert client.predict("b.zip", api_name="/files_decompress")["path"] == "b"
+    gone = client.predict("box", api_name="/files_delete")
+    assert [row["name"] for row in client.predict(api_name="/files_list")] == ["b", "b.zip"]
+    assert client.predict(gone, api_name="/files_restore")["path"] == "box"
+    with pytest.raises(Exception, match="go up"):
+        client.predict("../x", api_name="/files_list")
 
 
 def test_chat_streams_and_ends_with_the_whole(client: Any, server: Served) -> None:

@@ -17,6 +17,7 @@ from engine import Engine
 from ui import tabs
 from ui.endpoints import add_endpoints
 from ui.header import build_header
+from ui.parts import html
 from ui.theme import theme
 from ui.words import label, translations
 
@@ -55,8 +56,11 @@ def build_ui(engine: Engine) -> gr.Blocks:
         title="Atelier", fill_width=True, fill_height=True, analytics_enabled=False
     ) as page:
         build_header(engine, (ASSETS / "logo.svg").read_text(encoding="utf-8").replace("\n", ""))
+        found = find_tabs(engine)
+        names = " ".join(tab.__name__.rpartition(".")[2] for tab in found)
+        html("page-order", f'<i data-tabs="{names}"></i>', visible="hidden")
         with gr.Tabs(elem_id="page-tabs"):
-            for tab in find_tabs(engine):
+            for tab in found:
                 name = tab.__name__.rpartition(".")[2]
                 with gr.Tab(label(tab.TITLE), id=name, elem_id=f"tab-{name}"):
                     tab.build(engine)

@@ -1,5 +1,5 @@
 """The page's calls for programs: `/chat`, `/models` and `/status` of `gradio_client`; more in
-`ui/model_calls.py` and `ui/picture_calls.py`.
+`ui/model_calls.py`, `ui/picture_calls.py` and `ui/file_calls.py`.
 
 They go straight to the engine and depend on no component. No `from __future__ import annotations` here:
 Gradio reads the annotations as they stand to describe the endpoints.
@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from engine import AtelierError, BadValue, Engine, Message, Priority, Result
+from ui.file_calls import add_file_calls
 from ui.model_calls import add_model_calls
 from ui.parts import ask, caller_of, paced
 from ui.picture_calls import add_picture_calls
@@ -23,6 +24,7 @@ def add_endpoints(engine: Engine) -> None:
         gr.api(make(engine), api_name=name, concurrency_limit=None)
     add_model_calls(engine)
     add_picture_calls(engine)
+    add_file_calls(engine)
 
 
 def _chat(engine: Engine) -> Callable[..., Any]:
