@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from typing import Any
 
 import httpx
 
@@ -43,11 +44,12 @@ def main() -> None:
         print(taken["path"] or taken["text"])
 
 
-def told(answer: httpx.Response) -> dict:
+def told(answer: httpx.Response) -> dict[str, Any]:
     """The answer's JSON; the server's own sentence where it refused."""
     if answer.is_error:
         raise SystemExit(answer.json()["detail"])
-    return answer.json()
+    value: dict[str, Any] = answer.json()
+    return value
 
 
 if __name__ == "__main__":
