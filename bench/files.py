@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,16 +142,15 @@ def transfers(size: int, repeats: int) -> list[list[str]]:
             theirs, mine = f"http://127.0.0.1:{port}", f"{server.url}/v1/files"
             curl = ["curl", "-sSf", "-o", "/dev/null"]
             for title, count in (("download", 1), ("8 downloads at once", 8)):
-                pair = (
-                    lambda n=count: seconds([*curl, f"{mine}/download/big.bin"], n),
-                    lambda n=count: seconds([*curl, f"{theirs}/big.bin"], n),
-                )
+                mine_ = partial(seconds, [*curl, f"{mine}/download/big.bin"], count)
+                theirs_ = partial(seconds, [*curl, f"{theirs}/big.bin"], count)
+                pair = mine_, theirs_
                 rows.append(compare(title, size * count, *pair, repeats, server, "≥ 0.85×, < 8 MB"))
             form = ["-F", "path=in", "-F", "existing=replace", "-F", f"files=@{source}"]
             put = ["-T", str(source), f"{theirs}/put/up.bin"]
             pair = (
-                lambda: seconds([*curl, *form, f"{mine}/upload"]),
-                lambda: seconds([*curl, *put]),
+                partial(seconds, [*curl, *form, f"{mine}/upload"]),
+                partial(seconds, [*curl, *put]),
             )
             rows.append(
                 compare("upload (form; nginx: PUT)", size, *pair, repeats, server, "≥ 0.7×, < 8 MB")

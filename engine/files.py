@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -121,7 +121,7 @@ class Files:
 
     # Looking
 
-    async def list(self, path: str = "") -> tuple[list[FileEntry], int]:
+    async def list(self, path: str = "") -> tuple[Sequence[FileEntry], int]:
         """What a folder holds, and how much more it holds that no path can name (links, odd names)."""
         parts = parts_of(path)
         with told(path):
@@ -133,7 +133,7 @@ class Files:
         with told(path):
             return await self.run(self.jail.entry, parts)
 
-    async def folders(self, most: int) -> list[str]:
+    async def folders(self, most: int) -> Sequence[str]:
         """The paths of so many folders at most, the root first."""
         with told(""):
             return await self.run(self.jail.folders, most)
@@ -251,7 +251,7 @@ class Files:
             ) from None
         return await self.look(path)
 
-    async def trash(self) -> list[Removed]:
+    async def trash(self) -> Sequence[Removed]:
         """What can be brought back, newest first."""
         with told(""):
             return await self.run(trash.contents, self.jail)
@@ -309,7 +309,7 @@ class Files:
             [landed] = place.land([Step("0.part", target)])
         return self.jail.entry(landed)
 
-    def _packed(self, parts: Parts, halted: Callable[[], None]) -> Iterator[bytes]:
+    def _packed(self, parts: Parts, halted: Callable[[], None]) -> Generator[bytes]:
         whole = self.jail.kind(parts) == "directory"
         with self.jail.inside_root(parts if whole else parts[:-1]) as folder:
             yield from archives.pack(folder, None if whole else [parts[-1]], halted)

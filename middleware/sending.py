@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -27,7 +27,7 @@ class SendsFiles(HttpToolsProtocol):
             if EXTENSION not in scope.get("extensions", ()):
                 await inner(scope, receive, send)
                 return
-            cycle = send.__self__  # type: ignore[attr-defined]
+            cycle: Any = cast(Any, send).__self__
 
             async def sending(message: Message) -> None:
                 if message["type"] == EXTENSION:
@@ -37,7 +37,7 @@ class SendsFiles(HttpToolsProtocol):
 
             await inner(scope, receive, sending)
 
-        self.app = app  # type: ignore[assignment]
+        self.app = app
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -216,7 +216,7 @@ async def download(path: str, http: HttpRequest) -> Response:
         "content-disposition": kept_as(f"{entry.name or 'files'}.zip"),
         "cache-control": "no-store",
     }
-    return StreamingResponse(pieces, headers=told, media_type="application/zip")  # type: ignore[arg-type]
+    return StreamingResponse(pieces, headers=told, media_type="application/zip")
 
 
 @router.head("/v1/files/stream/{path:path}", include_in_schema=False)

@@ -11,6 +11,7 @@ import pytest
 from engine import Caller, ChatRequest, Engine, Event, Message, Request, Settings
 from engine.callers import Priority
 from tests import echo
+from tests.areas import area, files  # noqa: F401
 from tests.browsing import browser, opens  # noqa: F401
 from tests.eyes import seeing  # noqa: F401
 from tests.fetching import fetching, hub  # noqa: F401

@@ -66,7 +66,7 @@ async def one(files: Files, name: str, kind: str) -> None:
 
 
 async def work(folder: Path) -> None:
-    files = Files(Settings(data_dir=folder, files_spare=0, _env_file=None))  # type: ignore[call-arg]
+    files = Files(Settings(data_dir=folder, files_spare=0, _env_file=None))
     files.start()
     await files.list("")
     print("ready", flush=True)
@@ -79,7 +79,7 @@ def wrongs(folder: Path) -> list[str]:
     """What is lost or half there, after a last start that tidies up."""
 
     async def tidy() -> None:
-        files = Files(Settings(data_dir=folder, _env_file=None))  # type: ignore[call-arg]
+        files = Files(Settings(data_dir=folder, _env_file=None))
         files.start()
         await asyncio.sleep(0.3)
         await files.close()

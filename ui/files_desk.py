@@ -5,7 +5,7 @@ Nothing is kept here: where a page stands, its script tells with each look. What
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +80,7 @@ class Desk:
             for place, text, is_new in zip(self.w.looked, texts, new, strict=True)
         }
 
-    async def _listed(self, path: str) -> tuple[str, list[FileEntry], int]:
+    async def _listed(self, path: str) -> tuple[str, Sequence[FileEntry], int]:
         """The folder, or the nearest above it that is there."""
         while True:
             try:

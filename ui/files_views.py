@@ -89,9 +89,9 @@ def _row(entry: FileEntry, opened: bool, language: str) -> str:
 
 
 def _tools(entry: FileEntry, language: str) -> str:
-    given = {"path": entry.path, "type": entry.type}
-    tools = button("ask_rename", say("files.rename", language), icon="rename", **given)
-    return tools + button("remove", say("files.delete", language), icon="delete", **given)
+    given = (entry.path, entry.type)
+    tools = _tool("ask_rename", say("files.rename", language), "rename", *given)
+    return tools + _tool("remove", say("files.delete", language), "delete", *given)
 
 
 def moment(when: datetime) -> str:
@@ -116,16 +116,21 @@ def shown(entry: FileEntry, peek: Peek, language: str) -> str:
 
 
 def _doings(entry: FileEntry, peek: Peek, language: str) -> str:
-    given = {"path": entry.path, "type": entry.type}
+    given = (entry.path, entry.type)
     doings = _save(address(entry, "download"), say("files.download", language))
-    doings += button("ask_rename", say("files.rename", language), icon="rename", **given)
-    doings += button("ask_move", say("files.move", language), icon="move", **given)
+    doings += _tool("ask_rename", say("files.rename", language), "rename", *given)
+    doings += _tool("ask_move", say("files.move", language), "move", *given)
     if peek.look == "archive":
-        doings += button("unzip", say("files.unzip", language), icon="unzip", **given)
+        doings += _tool("unzip", say("files.unzip", language), "unzip", *given)
     else:
-        doings += button("ask_zip", say("files.zip", language), icon="zip", **given)
-    doings += button("remove", say("files.delete", language), icon="delete", **given)
+        doings += _tool("ask_zip", say("files.zip", language), "zip", *given)
+    doings += _tool("remove", say("files.delete", language), "delete", *given)
     return doings + _sending(entry, peek, language)
+
+
+def _tool(act: str, text: str, icon: str, path: str, kind: str) -> str:
+    """An icon that does something with a file or folder."""
+    return button(act, text, icon=icon, path=path, type=kind)
 
 
 def _save(link: str, text: str) -> str:
@@ -150,11 +155,11 @@ def nothing(path: str, language: str) -> str:
     """No file is open: what can be done with the folder."""
     doings = ""
     if path:
-        given = {"path": path, "type": "directory"}
-        doings = button("ask_rename", say("files.rename", language), icon="rename", **given)
-        doings += button("ask_move", say("files.move", language), icon="move", **given)
-        doings += button("ask_zip", say("files.zip", language), icon="zip", **given)
-        doings += button("remove", say("files.delete", language), icon="delete", **given)
+        given = (path, "directory")
+        doings = _tool("ask_rename", say("files.rename", language), "rename", *given)
+        doings += _tool("ask_move", say("files.move", language), "move", *given)
+        doings += _tool("ask_zip", say("files.zip", language), "zip", *given)
+        doings += _tool("remove", say("files.delete", language), "delete", *given)
     name = path.rpartition("/")[2] or say("files.root", language)
     link = f"v1/files/download/{quote(path, safe='/')}"
     save = _save(link, say("files.download_folder", language))
