@@ -35,7 +35,7 @@ class Check:
 def worst(checks: list[Check]) -> Level:
     """The worst of some checks' levels: what a whole examination came to."""
     levels = {check.level for check in checks}
-    return next((level for level in ("fail", "warn") if level in levels), "ok")  # type: ignore[return-value]
+    return next((level for level in ("fail", "warn") if level in levels), "ok")
 
 
 MARKS = {"ok": "  ok  ", "warn": " warn ", "fail": " FAIL ", "skip": "  -   "}

@@ -86,9 +86,7 @@ async def runs(engine: Engine) -> AsyncGenerator[Check]:
     """One run for each family and task, by its smallest model that is here; the others are said to be missing."""
     for family, does in _pairs(engine):
         specs = [s for s in engine.models(does) if s.family == family and s.lane != "remote"]
-        present = await asyncio.to_thread(
-            lambda specs=specs: [s for s in specs if engine.downloads.is_present(s)]
-        )
+        present = await asyncio.to_thread(_present, engine, specs)
         name = f"{does} · {family}"
         if not present:
             best = min(specs, key=lambda spec: spec.size or 1 << 60)
@@ -96,6 +94,10 @@ async def runs(engine: Engine) -> AsyncGenerator[Check]:
             yield Check("run", name, "skip", "None of its models is on this machine.", fix)
             continue
         yield await _run(engine, min(present, key=_order(engine)), does, name)
+
+
+def _present(engine: Engine, specs: list[ModelSpec]) -> list[ModelSpec]:
+    return [spec for spec in specs if engine.downloads.is_present(spec)]
 
 
 def _pairs(engine: Engine) -> list[tuple[str, Capability]]:
@@ -137,7 +139,7 @@ async def _run(engine: Engine, spec: ModelSpec, does: Capability, name: str) -> 
     finally:
         if spec.id not in held:
             await _unload(engine, spec.id)
-    usage = result.done.usage if result.done and result.done.usage else None
+    usage = result.done.usage if result.done else None
     load, run = (usage.load_s, usage.run_s) if usage else (0.0, time.perf_counter() - began)
     device = engine.status().lanes[0].title
     text = f"{spec.id} on {device}: {run:.2f} s{_rate(result, run)}; loaded in {load:.1f} s"

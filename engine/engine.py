@@ -59,9 +59,7 @@ from engine.turns import Turns
 from engine.usage import MEASURES, Ledger, Row
 
 VERSION = "0.1.0"
-BEGUN_AFTER = (
-    1.0  # seconds; a request that takes longer is in the ledger should the server die over it
-)
+BEGUN_AFTER = 1.0  # seconds; longer requests are in the ledger should the server die over them
 log = logging.getLogger("atelier.engine")
 
 

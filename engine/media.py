@@ -115,6 +115,7 @@ class Media:
             self._takings.popitem(last=False)
         work = self._take(taking, url, format, folder, keep)
         taking.task = asyncio.create_task(work)
+        taking.task.add_done_callback(lambda _: self._ended(taking))
         return taking.track.ticket()
 
     async def finished(self, id: str) -> Taken:
@@ -140,6 +141,11 @@ class Media:
 
     def _halt(self, taking: _Taking) -> bool:
         return taking.task is not None and taking.task.cancel()
+
+    def _ended(self, taking: _Taking) -> None:
+        """A job that was cancelled before its first step has not said so itself."""
+        self._jobs.end(taking.track, "cancelled")
+        taking.over.set()
 
     async def close(self) -> None:
         """End what is being taken; nothing of it stays."""
@@ -220,6 +226,7 @@ class Media:
                     track.put(Progress(told["done"], told["total"]))
         if not told.get("ended"):
             raise InferenceFailed("Taking this failed. Try again.")
+        track.put(Progress(told["bytes"], told["bytes"]))
         file = work / Path(told["file"]).name
         ending = file.suffix[1:]
         name = file_name(found.title, ending)

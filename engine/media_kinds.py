@@ -183,8 +183,8 @@ class Found:
 def _format(one: dict[str, Any]) -> Format:
     whole = {name: int(one[name]) if one[name] else None for name in ("width", "height", "size")}
     names = ("id", "ext", "video", "audio", "fps", "bitrate", "note", "protocol", "url", "referer")
-    same = {name: one[name] for name in names}
-    return Format(**same, **whole)
+    same: dict[str, Any] = {name: one[name] for name in names}
+    return Format(**same | whole)
 
 
 def _date(text: str) -> str:

@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ async def ask(order: dict[str, Any], seconds: float) -> dict[str, Any]:
     raise InferenceFailed("Looking at this address failed. Try again.")
 
 
-async def follow(order: dict[str, Any], seconds: float) -> AsyncIterator[dict[str, Any]]:
+async def follow(order: dict[str, Any], seconds: float) -> AsyncGenerator[dict[str, Any]]:
     """A child's reports, the last of them with `ended`. Closing the generator kills it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-B", "-c", BEGIN,

@@ -1,6 +1,6 @@
 """Media of the web: what lies at an address, and taking it into the files as a job that is followed.
 
-python examples/brenda_media.py https://example.org/watch --base http://127.0.0.1:7860
+python examples/brenda_media.py https://example.org/watch --path videos
 """
 
 from __future__ import annotations
@@ -8,13 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from typing import Any
 
 import httpx
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url")
+    usual = os.environ.get("MEDIA_URL", "https://example.org/")
+    parser.add_argument("url", nargs="?", default=usual)
     parser.add_argument("--base", default=os.environ.get("ATELIER_URL", "http://127.0.0.1:7860"))
     parser.add_argument("--token", default=os.environ.get("ATELIER_TOKEN", ""))
     parser.add_argument("--format", default="", help='a format\'s id, "audio"; empty: the best')
@@ -42,11 +44,12 @@ def main() -> None:
         print(taken["path"] or taken["text"])
 
 
-def told(answer: httpx.Response) -> dict:
+def told(answer: httpx.Response) -> dict[str, Any]:
     """The answer's JSON; the server's own sentence where it refused."""
     if answer.is_error:
         raise SystemExit(answer.json()["detail"])
-    return answer.json()
+    value: dict[str, Any] = answer.json()
+    return value
 
 
 if __name__ == "__main__":

@@ -146,10 +146,11 @@ def _jobs(
 
 def _job(job: Ticket, mine: bool, names: dict[str, str], language: str) -> str:
     model = names.get(job.model, job.model)
+    about: list[str] = []
     if job.kind == "download":
-        title, about = model, []
+        title = model
     elif job.kind == "media":
-        title, about = job.title if mine else say("models.a_request", language), []
+        title = job.title if mine else say("models.a_request", language)
     else:
         title, about = job.title if mine else say("models.a_request", language), [model]
     percent = min(100.0, 100 * job.done / job.total) if job.total else 0.0

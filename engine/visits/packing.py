@@ -74,7 +74,7 @@ def join(files: list[Path], folder: Path) -> Path:
             firsts = _streams(opened)
             outs = [media.add_stream_from_template(first) for _, first in firsts]
             packets = [one.demux(first) for one, first in firsts]
-            heads = [next(each, None) for each in packets]
+            heads: list[Any] = [next(each, None) for each in packets]
             while any(head is not None for head in heads):
                 n = min(
                     (n for n, h in enumerate(heads) if h is not None), key=lambda n: _when(heads[n])

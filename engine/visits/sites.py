@@ -91,7 +91,7 @@ def found_at(order: Order) -> dict[str, Any]:
 def shortened(info: dict[str, Any]) -> dict[str, Any]:
     """The few fields that are told, of bounded length."""
     texts = ("title", "thumbnail", "webpage_url", "extractor", "upload_date", "language", "ext")
-    found = {name: str(info.get(name) or "")[:2000] for name in texts}
+    found: dict[str, Any] = {name: str(info.get(name) or "")[:2000] for name in texts}
     found["author"] = str(info.get("uploader") or info.get("channel") or "")[:500]
     found["description"] = str(info.get("description") or "")[:2000]
     found["duration"] = _number(info.get("duration"))
