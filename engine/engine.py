@@ -274,7 +274,12 @@ class Engine(Models, Composed):
             spec = self.registry.find(chosen)
             if does in spec.does and (not accepting or accepting in spec.accepts):
                 return self.served(spec)
-        return self.served(self.registry.resolve(request.model, does, accepting))
+        spec = self.registry.resolve(request.model, does, accepting)
+        if not request.model and spec.repo and not self.registry.is_chosen(does, accepting):
+            is_present = self.downloads.is_present  # what is here goes before what must be fetched
+            rows = [spec, *self.registry.models(does, accepting)]
+            spec = next((row for row in rows if is_present(row)), spec)
+        return self.served(spec)
 
     def _row(self, ticket: str, spec: ModelSpec, request: Request, caller: Caller) -> Row:
         return Row(
