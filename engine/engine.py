@@ -300,7 +300,12 @@ class Engine(Models, Composed, Chains, Translates):
                 return self.served(spec)
         if isinstance(request, SpeakRequest) and not request.model:
             return find_speaker(self, request)
-        return self.served(self.registry.resolve(request.model, does, accepting))
+        spec = self.registry.resolve(request.model, does, accepting)
+        if not request.model and spec.repo and not self.registry.is_chosen(does, accepting):
+            is_present = self.downloads.is_present  # what is here goes before what must be fetched
+            rows = [spec, *self.registry.models(does, accepting)]
+            spec = next((row for row in rows if is_present(row)), spec)
+        return self.served(spec)
 
     def _row(self, ticket: str, spec: ModelSpec, request: Request, caller: Caller) -> Row:
         return Row(

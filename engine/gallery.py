@@ -26,6 +26,7 @@ from engine.settings import Settings
 
 THUMB = 320  # pixels of a thumbnail's longer side
 MOST = 5000  # pictures of one session; the oldest that are no favourites go first
+PACKED = 500  # pictures in one archive
 ID = re.compile(r"[0-9a-f]{20,40}")
 Kind = Literal["picture", "creature"]
 
@@ -163,8 +164,8 @@ class Gallery:
             raise Unknown("The picture's file is gone. Remove it from the gallery.") from None
 
     async def pack(self, pictures: Sequence[Kept]) -> bytes:
-        """A ZIP of pictures, and a list of what they are."""
-        return await asyncio.to_thread(self._pack, pictures)
+        """A ZIP of the first of these pictures, and a list of what they are."""
+        return await asyncio.to_thread(self._pack, pictures[:PACKED])
 
     def _pack(self, pictures: Sequence[Kept]) -> bytes:
         out = io.BytesIO()

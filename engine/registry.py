@@ -278,6 +278,10 @@ class Registry:
         """Make a model the default as soon as the catalog has it: its server may be starting yet."""
         self._defaults[capability, accepting] = model
 
+    def is_chosen(self, capability: Capability, accepting: str = "") -> bool:
+        """Whether somebody made a model the default of this."""
+        return any((capability, kind) in self._defaults for kind in (accepting, ""))
+
     def default(self, capability: Capability, accepting: str = "") -> ModelSpec:
         """The chosen default, else the first starter, else the first row.
 

@@ -12,13 +12,14 @@ import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 URL = os.environ.get("ATELIER_URL", "http://127.0.0.1:7860")
 TOKEN = os.environ.get("POKEMON_BEARER_TOKEN") or os.environ.get("ATELIER_TOKEN", "")
 COUNT = 3
 
 
-def make() -> dict[str, object]:
+def make() -> Any:
     """One creature, as the service tells it."""
     headers = {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}
     request = urllib.request.Request(f"{URL}/v1/generate", headers=headers)

@@ -49,7 +49,11 @@ async def pictures(
     return wire.json({"pictures": [public(kept) for kept in found]})
 
 
-@router.get("/v1/gallery/pack.zip", summary="All of them in one archive")
+@router.get(
+    "/v1/gallery/pack.zip",
+    summary="The newest 500 of them in one archive",
+    responses=example("the bytes of the archive", "application/zip"),
+)
 async def pack(
     http: HttpRequest, kind: Kind | None = None, search: str = "", favourites: bool = False
 ) -> Response:
@@ -59,7 +63,11 @@ async def pack(
     return _file(await gallery.pack(found), "application/zip", f"{name}.zip", "attachment", {})
 
 
-@router.get("/v1/gallery/{id}/picture", summary="A picture, with its recipe inside")
+@router.get(
+    "/v1/gallery/{id}/picture",
+    summary="A picture, with its recipe inside",
+    responses=example("the bytes of the picture", "image/png"),
+)
 async def picture(id: str, http: HttpRequest, download: bool = False) -> Response:
     gallery, mine = wire.engine_of(http).gallery, _mine(http)
     data, media = await gallery.file(id, mine)
@@ -67,7 +75,11 @@ async def picture(id: str, http: HttpRequest, download: bool = False) -> Respons
     return _file(data, media, name, "attachment" if download else "inline", KEEP)
 
 
-@router.get("/v1/gallery/{id}/thumb", summary="A picture, small")
+@router.get(
+    "/v1/gallery/{id}/thumb",
+    summary="A picture, small",
+    responses=example("the bytes of the picture", "image/webp"),
+)
 async def thumb(id: str, http: HttpRequest) -> Response:
     data, media = await wire.engine_of(http).gallery.file(id, _mine(http), small=True)
     return _file(data, media, "thumb.webp", "inline", KEEP)

@@ -52,8 +52,6 @@ FAMILY = (
     *LEAVES, "checkpoints", "detection", "devices", "faults", "fit", "glossaries", "languages", "pages",
     "passages", "pictures", "recipes", "registry", "sentences", "sound_formats", "sounds", "speech",
     "tongues", "voices",
-    *LEAVES, "registry", "pictures", "pages", "languages", "checkpoints", "devices", "faults", "fit",
-    "sentences", "sound_formats", "sounds", "speech", "voices",
 )  # fmt: skip
 # What lies open to HTTP and the page: the engine's own names and the values that they pass.
 SHOWN = (
@@ -108,7 +106,6 @@ RULES = (
             "tests.filing",
             "tests.tiny_images",
         ),
-        ("tests.tiny*", "bench", "bench.*", "starter.stt_*", "app", "api", "engine", "engine.*"),
     ),
     Rule("scripts*", ("scripts", "scripts.*", "engine", "engine.*")),
     Rule("examples*"),

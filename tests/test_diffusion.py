@@ -194,6 +194,8 @@ def test_schedulers_and_negative_prompts_count(draw: Draw) -> None:
     for fields in ({"scheduler": "euler-a"}, {"scheduler": "DPMpp"}, {"negative": "blue cat"}):
         (other,) = pictures(draw(asking(steps=3, **fields))[0])
         assert abs(pixels(other) - pixels(own)).max() > 0, fields
+    chancy = [pictures(draw(asking(steps=3, scheduler="euler-a"))[0])[0].data for _ in range(2)]
+    assert chancy[0] == chancy[1], "noise that a scheduler adds comes from the seed too"
     (vain,) = pictures(draw(asking(negative="blue", guidance=1.0))[0])
     assert "no effect" in vain.note
 

@@ -77,7 +77,7 @@ def test_texts_files_and_a_glossary(opens: Opens):  # noqa: F811
 )
 def test_on_a_phone_in_other_languages(
     opens: Opens, locale: str, scheme: str, name: str, word: str
-):  # noqa: F811
+):
     with opens(locale, scheme, 390, 844) as tab:
         tab.open()
         tab.page.click("#page-tabs .overflow-menu > button")

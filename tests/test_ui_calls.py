@@ -18,8 +18,6 @@ PUBLIC = {
     "/files_move", "/files_restore", "/files_upload", "/job", "/jobs", "/label", "/load",
     "/models", "/ocr", "/plan", "/speak", "/status", "/system", "/transcribe", "/translate",
     "/unload", "/usage", "/vision",
-    "/chat", "/models", "/status", "/plan", "/load", "/unload", "/download", "/jobs", "/job", "/cancel",
-    "/vision", "/label", "/detect", "/ocr", "/converse", "/speak", "/transcribe",
 }  # fmt: skip
 
 

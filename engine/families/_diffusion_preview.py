@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Denoised:
         self.latents: torch.Tensor | None = None
         inner = scheduler.step
 
+        @wraps(inner)  # pipelines look at its parameters to know whether it takes generators
         def step(output: Any, timestep: Any, sample: Any, *args: Any, **more: Any) -> Any:
             whole = more.pop("return_dict", True)
             told = inner(output, timestep, sample, *args, return_dict=True, **more)

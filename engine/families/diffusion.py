@@ -72,14 +72,21 @@ class Diffusion:
         self._waiting: list[Task] = []
         self._came = self._asked = 0.0
         self._run: Run | None = None
+        self._before = 0  # bytes on the device when the pass began
         self._threads = Threads()
         self._preview: Preview | None = fit_preview(pipe)
         self._weights = sum(bytes_held(part) for _, part in parts_of(pipe))
         self._watch_decoding(pipe)
 
     def memory(self) -> int:
-        """Bytes of the weights."""
-        return self._weights if self._pipes else 0
+        """Bytes of the weights and, where the device tells, of what drawing takes beside them just now."""
+        import torch
+
+        if not self._pipes:
+            return 0
+        drawing = self._run is not None and torch.cuda.is_available()
+        extra = torch.cuda.max_memory_allocated() - self._before if drawing else 0
+        return self._weights + max(0, extra)
 
     def close(self) -> None:
         """Give all memory back."""
@@ -190,12 +197,21 @@ class Diffusion:
                 self._waiting.remove(task)
         try:
             pipe = self._prepared(first.manner)
+            self._mark()
             return Run(pipe, rows, self._able, self._preview, self._facts())
         except AtelierError as error:
             for task in dict.fromkeys(task for task, _ in rows):
                 self.forget(task)
                 task.emit.fail(error)
             return None
+
+    def _mark(self) -> None:
+        """Begin to measure what a pass takes; only NVIDIA's devices tell."""
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+            self._before = torch.cuda.memory_allocated()
 
     def _room(self, manner: Manner) -> int:
         pixels = manner.width * manner.height
