@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine import Settings
-from tests.browsing import NEEDS_CHROMIUM, Opens, Tab, browser, opens  # noqa: F401
+from tests.browsing import NEEDS_CHROMIUM, Opens, Tab
 from tests.serving import Served, serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), *NEEDS_CHROMIUM]
@@ -34,7 +34,7 @@ def arrive(tab: Tab) -> None:
     tab.page.wait_for_selector(TEXT, timeout=60_000)
 
 
-def test_texts_files_and_a_glossary(opens: Opens):  # noqa: F811
+def test_texts_files_and_a_glossary(opens: Opens):
     with opens() as tab:
         arrive(tab)
         page = tab.page
