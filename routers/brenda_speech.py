@@ -27,12 +27,13 @@ from engine import (
     Progress,
     Result,
     SpeakRequest,
+    TooLarge,
     TranscribeRequest,
     Unknown,
     Voice,
     fold,
 )
-from engine.references import is_recording, read_reference
+from engine.references import LARGEST, is_recording
 from engine.sound_formats import SOUND_FORMATS, SoundWriter, as_pcm, encode, sound_format, wav
 from engine.sounds import decode
 from routers import wire
@@ -101,13 +102,15 @@ def parse_text(body: SpeakBody, reference: bytes | None) -> SpeakRequest:
 
 
 async def _reference(body: SpeakBody, engine: Engine) -> bytes | None:
-    """The recording whose voice is to speak. Raises Forbidden, Unknown as `read_reference`."""
+    """The recording whose voice is to speak. Raises Forbidden, Unknown, TooLarge: it cannot be had."""
     if body.reference:
         return bytes_of(body.reference, "reference")
-    if body.voice_path and is_recording(body.voice_path):
-        folder = engine.settings.data_dir
-        return await asyncio.to_thread(read_reference, folder, body.voice_path)
-    return None
+    if not (body.voice_path and is_recording(body.voice_path)):
+        return None
+    data = await engine.files.read(body.voice_path, LARGEST + 1)
+    if len(data) > LARGEST:
+        raise TooLarge("The recording is over 50 MB. Ten seconds of a voice are enough.")
+    return data
 
 
 def parse_sound(body: HearBody, engine: Engine) -> TranscribeRequest:
