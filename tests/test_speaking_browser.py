@@ -42,10 +42,10 @@ class Cloner:
 
     def speak(self, request: SpeakRequest, emit: Emit) -> None:
         self.requests.append(request)
-        for n in range(200 if "slow" in request.text else 2):
+        for n in range(6000 if "slow" in request.text else 2):
             time.sleep(0.02)
             emit(Audio(b"\x00\x20" * 4800, RATE))
-            emit(Progress(n + 1, 200))
+            emit(Progress(n + 1, 6000))
         emit(Done())
 
     def close(self) -> None: ...
