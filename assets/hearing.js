@@ -20,6 +20,7 @@
   };
 
   // What was heard of which file, and how far it is.
+  const chosen = {}; // what was picked, for when the desk is painted anew
   const state = { file: null, url: "", lines: [], done: null, share: 0, news: "", wrong: false, running: null, id: "" };
   const say = (text, wrong = false) => {
     Object.assign(state, { news: text, wrong });
@@ -170,10 +171,7 @@
       state.done = event;
     }
   };
-  const tongue = (code) => {
-    const named = find(`[data-of="language"] option[value="${CSS.escape(code)}"]`, root())?.textContent;
-    return named ?? new Intl.DisplayNames([navigator.language], { type: "language" }).of(code);
-  };
+  const tongue = (code) => new Intl.DisplayNames([navigator.language], { type: "language" }).of(code);
   const ended = (seconds) => {
     const done = state.done;
     if (!done) return say(says("failed", { reason: "…" }), true);
@@ -287,13 +285,13 @@
 
   // What a model can
   const suit = () => {
-    const chosen = of("model")?.selectedOptions[0];
-    if (!chosen) return;
-    const known = chosen.dataset.languages.split(" ").filter(Boolean);
+    const model = of("model")?.selectedOptions[0];
+    if (!model) return;
+    const known = model.dataset.languages.split(" ").filter(Boolean);
     for (const option of of("language").options) option.hidden = option.disabled = Boolean(option.value && known.length && !known.includes(option.value));
     if (of("language").selectedOptions[0]?.disabled) of("language").value = "";
     const english = find('option[value="translate"]', of("task"));
-    english.disabled = chosen.dataset.translates !== "1";
+    english.disabled = model.dataset.translates !== "1";
     if (english.disabled) of("task").value = "";
     of("language").disabled = of("task").value === "translate";
   };
@@ -323,6 +321,7 @@
       hear(event.target.files[0]);
       event.target.value = "";
     } else {
+      chosen[event.target.dataset.of] = event.target.type === "checkbox" ? event.target.checked : event.target.value;
       suit();
     }
   });
@@ -339,6 +338,11 @@
     const place = of("media");
     delete place.dataset.url;
     of("text").replaceChildren();
+    for (const [name, value] of Object.entries(chosen)) {
+      const field = of(name);
+      if (field?.type === "checkbox") field.checked = value;
+      else if (field && [...field.options].some((one) => one.value === value)) field.value = value;
+    }
     media();
     lines();
     suit();

@@ -100,7 +100,8 @@ def read_sound(data: bytes, rate: int = RATE, param: str = "audio") -> np.ndarra
     """The whole sound as one array; for what is known to be short. Raises as `decode`."""
     import numpy as np
 
-    return np.concatenate(list(decode(data, rate, param)))
+    whole: np.ndarray = np.concatenate(list(decode(data, rate, param)))
+    return whole
 
 
 def _mono(frames: Iterator[Any], rate: int) -> Iterator[np.ndarray]:

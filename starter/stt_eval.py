@@ -13,7 +13,7 @@ import numpy as np
 from starter.chat_grammar import LANGUAGES
 from starter.stt_data import RATE, Saying, say, sayings
 
-COUNT = 400  # sentences of each measure
+COUNT = 160  # sentences of each measure
 SEED = 90_001
 PAD = RATE // 4  # samples of silence before and after
 
@@ -72,30 +72,51 @@ class Listener:
         return found, str(tokenizer.decode(result.sequences_ids[0])).strip()
 
 
-def judge(listener: Listener, name: str, asked: Sequence[Saying]) -> Score:
+@dataclass(frozen=True)
+class Answer:
+    """How one sentence was heard: its words, how many are wrong, whether its language was found."""
+
+    language: str
+    words: int
+    errors: int
+    found: bool
+
+
+def answers(listener: Listener, asked: Sequence[Saying]) -> list[Answer]:
     """How these sentences are heard, their languages found out."""
-    wrong = total = whole = found = 0
+    made = []
     for one in asked:
         code, heard = listener.hear(say(one))
-        said, got = words_of(one.text), words_of(heard)
-        errors = distance(said, got)
-        wrong, total = wrong + errors, total + len(said)
-        whole += not errors
-        found += code == one.language
-    return Score(name, len(asked), wrong / total, whole / len(asked), found / len(asked))
+        said = words_of(one.text)
+        errors = distance(said, words_of(heard))
+        made.append(Answer(one.language, len(said), errors, code == one.language))
+    return made
+
+
+def score(name: str, given: Sequence[Answer]) -> Score:
+    count = len(given)
+    errors = sum(one.errors for one in given) / sum(one.words for one in given)
+    whole, found = (sum(not one.errors for one in given), sum(one.found for one in given))
+    return Score(name, count, errors, whole / count, found / count)
 
 
 def measure(folder: Path, count: int = COUNT) -> list[Score]:
     """All measures of a folder."""
     listener = Listener(folder)
-    held = list(itertools.islice(sayings(SEED, held=True), count))
-    strange = list(itertools.islice(sayings(SEED + 1, held=True, held_voice=True), count))
-    scores = [judge(listener, "held-out sentences", held)]
-    scores.append(judge(listener, "… by held-out voices", strange))
-    for code in LANGUAGES:
-        own = [one for one in (*held, *strange) if one.language == code]
-        scores.append(judge(listener, f"… in {code}", own))
-    return scores
+    known = answers(listener, list(itertools.islice(sayings(SEED + 2), count // 2)))
+    held = answers(listener, list(itertools.islice(sayings(SEED, held=True), count)))
+    strange = itertools.islice(sayings(SEED + 1, held=True, held_voice=True), count)
+    other = answers(listener, list(strange))
+    both = [*held, *other]
+    return [
+        score("sentences of training's kind", known),
+        score("held-out sentences", held),
+        score("held-out sentences by held-out voices", other),
+        *(
+            score(f"… in {code}", [one for one in both if one.language == code])
+            for code in LANGUAGES
+        ),
+    ]
 
 
 def as_markdown(scores: Sequence[Score]) -> str:

@@ -115,7 +115,7 @@ def _how(e: Ears, language: str) -> str:
     codes = [code for code in COMMON if code in known]
     codes += sorted(known - set(codes), key=lambda code: tongue(code).casefold())
     tongues = "".join(f'<option value="{code}">{flat(tongue(code))}</option>' for code in codes)
-    same, english = (flat(say(f"hearing.{name}", language)) for name in ("same", "english"))
+    same, english = (flat(say(key, language)) for key in ("hearing.same", "hearing.english"))
     return (
         '<div class="hearing-how">'
         f'<label><span>{flat(say("hearing.language", language))}</span><select data-of="language">'

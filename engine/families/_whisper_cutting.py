@@ -88,7 +88,7 @@ def cut(blocks: Iterator[np.ndarray], cuts: Cuts) -> Iterator[Section]:
     """The sections of a recording, read only as they are asked for. Errors of the blocks pass through."""
     import numpy as np
 
-    held = np.zeros(0, np.float32)
+    held: np.ndarray = np.zeros(0, np.float32)
     begin = 0  # the sample at which `held` begins
     goal, last = FIRST, False
     while not last:

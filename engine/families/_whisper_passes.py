@@ -121,7 +121,10 @@ class Passes:
         extract = self._model.feature_extractor
         frames = extract.nb_max_frames
         made = [extract(task.piece.samples)[..., :-1][..., :frames] for task in tasks]
-        return np.stack([np.pad(one, ((0, 0), (0, frames - one.shape[-1]))) for one in made])
+        whole: np.ndarray = np.stack(
+            [np.pad(one, ((0, 0), (0, frames - one.shape[-1]))) for one in made]
+        )
+        return whole
 
     def _detect(self, encoded: Any, count: int) -> list[tuple[str, float]]:
         """The language of each piece, and how sure that is."""
