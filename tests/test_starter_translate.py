@@ -19,7 +19,7 @@ from starter.translate_words import LANGUAGES, nouns, number
 FOLDER = Path(__file__).parent.parent / "assets" / "starters" / "starter-translate"
 MOST_BYTES = 8 * 1024 * 1024
 # Floors below what the committed weights reached, so that a worse copy is noticed; the card says what they reached.
-HELD, TYPED, KNOWN, REFUSED = 0.95, 0.95, 0.95, 0.9
+HELD, TYPED, KNOWN, REFUSED = 0.98, 0.975, 0.98, 0.95
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine import Settings
-from tests.browsing import NEEDS_CHROMIUM, Opens, Tab
+from tests.browsing import NEEDS_CHROMIUM, Opens, Tab, browser, opens  # noqa: F401
 from tests.serving import Served, serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), *NEEDS_CHROMIUM]
@@ -28,13 +28,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
+def come(tab: Tab) -> None:
+    """Open the page and wait for its tabs; a busy machine takes its time."""
+    tab.page.goto(tab.url + "/")
+    tab.page.wait_for_selector("#page-tabs [role=tab]", state="attached", timeout=120_000)
+    tab.page.wait_for_timeout(1500)
+
+
 def arrive(tab: Tab) -> None:
-    tab.open()
+    come(tab)
     tab.page.evaluate("window.atelier.turnTo('translate')")
     tab.page.wait_for_selector(TEXT, timeout=60_000)
 
 
-def test_texts_files_and_a_glossary(opens: Opens):
+def test_texts_files_and_a_glossary(opens: Opens):  # noqa: F811
     with opens() as tab:
         arrive(tab)
         page = tab.page
@@ -59,9 +66,7 @@ def test_texts_files_and_a_glossary(opens: Opens):
             page.click("#translate .file.done a")
         assert download.value.suggested_filename == "film.en.srt"
         assert Path(download.value.path()).read_text("utf-8").endswith("\nHello!\n")
-        page.reload()
-        page.evaluate("window.atelier.turnTo('translate')")
-        page.wait_for_selector(TEXT, timeout=60_000)
+        arrive(tab)
         tab.wait("document.querySelector('#translate [data-of=from]')?.value === 'fr'")
         assert page.input_value("#translate [data-of=glossary]") == "committee = comité"
         page.evaluate(
@@ -73,13 +78,18 @@ def test_texts_files_and_a_glossary(opens: Opens):
 
 
 @pytest.mark.parametrize(
-    ("locale", "scheme", "word"), [("ru-RU", "dark", "Перевести"), ("fr-FR", "light", "Traduire")]
+    ("locale", "scheme", "name", "word"),
+    [("ru-RU", "dark", "Перевод", "Перевести"), ("fr-FR", "light", "Traduire", "Traduire")],
 )
 def test_on_a_phone_in_other_languages(
-    opens: Opens, locale: str, scheme: str, name: str, word: str
+    opens: Opens,  # noqa: F811
+    locale: str,
+    scheme: str,
+    name: str,
+    word: str,
 ):
     with opens(locale, scheme, 390, 844) as tab:
-        tab.open()
+        come(tab)
         tab.page.click("#page-tabs .overflow-menu > button")
         tab.page.click(f"#page-tabs .overflow-dropdown button:has-text('{name}')")
         tab.page.wait_for_selector(TEXT, timeout=60_000)
