@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +25,7 @@ GROUPS = {
 LEVELS = {"ok": "doctor.ok", "warn": "doctor.warn", "fail": "doctor.fail", "skip": "doctor.skip"}
 SUMS = {"ok": "doctor.all_well", "warn": "doctor.some_warn", "fail": "doctor.some_fail"}
 COMMANDS = ("sudo ", "pip ", "python ", "ATELIER_", "make ", "ssh ")
+BEAT = 0.5  # seconds
 Steps = AsyncGenerator[dict[Any, Any]]
 
 
@@ -42,33 +42,36 @@ def build_doctor(engine: Engine) -> None:
 
 @dataclass(slots=True)
 class Panel:
-    """The panel's handler. One examination runs at a time: its runs take the device."""
+    """The panel's handler. One examination runs at a time, since its runs take the device; it goes on when its page
+    is closed, and whoever asks meanwhile follows it."""
 
     engine: Engine
     view: gr.Markdown
-    _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _found: list[Check] = field(default_factory=list)
+    _task: asyncio.Task[None] | None = None
 
     async def examine(self, request: gr.Request) -> Steps:
         """Look at everything; what was found so far is painted with each new check."""
         language = reader(request)
-        refusal = ""
         if not is_admin(request):
-            refusal = say("models.admins_only", language)
-        elif self._busy.locked():
-            refusal = say("doctor.busy", language)
-        if refusal:
-            warn(refusal)
+            warn(say("models.admins_only", language))
             yield {self.view: gr.skip()}
             return
-        async with self._busy:
-            found: list[Check] = []
-            yield {self.view: paint(found, language, going=True)}
-            checks = examine(self.engine, origin=address(request), serving=True)
-            async with aclosing(checks):
-                async for check in checks:
-                    found.append(check)
-                    yield {self.view: paint(found, language, going=True)}
-            yield {self.view: paint(found, language)}
+        if self._task is None or self._task.done():
+            self._found = []
+            self._task = asyncio.create_task(self._look(address(request)))
+        task, painted = self._task, -1
+        while not task.done():
+            news, painted = len(self._found) != painted, len(self._found)
+            # the empty ones are signs of life: loading a model may take a minute
+            yield {self.view: paint(self._found, language, going=True) if news else gr.skip()}
+            await asyncio.wait([task], timeout=BEAT)
+        await task
+        yield {self.view: paint(self._found, language)}
+
+    async def _look(self, origin: str) -> None:
+        async for check in examine(self.engine, origin=origin, serving=True):
+            self._found.append(check)
 
 
 def paint(checks: Sequence[Check], language: str, going: bool = False) -> str:
