@@ -68,7 +68,7 @@ def form(
     """What is asked for. `source` is a `data:` URL of the picture to begin from."""
     if not offers:
         return lacking(language)
-    rows = [_prompt(language), _source(source, language), _sizes(language)]
+    rows = [_prompt(bool(source), language), _source(source, language), _sizes(language)]
     rows += [_numbers(language), _seed(language), _more(offers, loras, schedulers, language)]
     go = (
         f'<p class="go"><button type="submit" class="act primary">{flat(say("image.draw", language))}</button>'
@@ -92,13 +92,14 @@ def _field(name: str, text: str, inside: str, wide: bool = False) -> str:
     return f'<label{look} data-field="{name}"><span>{flat(text)}</span>{inside}</label>'
 
 
-def _prompt(language: str) -> str:
+def _prompt(has_source: bool, language: str) -> str:
+    must = "" if has_source else " required"
+    hint = flat(say("image.prompt_hint", language))
     prompt = (
-        f'<textarea name="prompt" rows="3" maxlength="20000" placeholder="{flat(say("image.prompt_hint", language))}">'
-        "</textarea>"
+        f'<textarea name="prompt" rows="3" maxlength="12000"{must} placeholder="{hint}"></textarea>'
     )
     negative = (
-        f'<textarea name="negative" rows="1" maxlength="20000" '
+        f'<textarea name="negative" rows="1" maxlength="3000" '
         f'placeholder="{flat(say("image.negative_hint", language))}"></textarea>'
     )
     return _field("prompt", say("image.prompt", language), prompt, True) + _field(

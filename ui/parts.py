@@ -137,8 +137,14 @@ def make(kind: type[Asked], **values: Any) -> Asked:
         return kind(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "messages"
-        why = str(first["msg"])
+        why = str(first["msg"]).removeprefix("Value error, ")
+        name, colon, rest = why.partition(": ")
+        if first["loc"]:
+            name = str(first["loc"][0])
+        elif colon and name.isidentifier():  # a rule over several fields names the one at fault
+            why = rest
+        else:
+            name = "messages"
         raise BadValue(f"{name}: {why}. Give another value.", param=name) from error
 
 
