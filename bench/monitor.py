@@ -37,7 +37,7 @@ def over_http(server: Server, times: int) -> list[list[str]]:
 
     def spent() -> float:
         used = process.cpu_times()
-        return 1000 * (used.user + used.system)
+        return 1000 * float(used.user + used.system)
 
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
 

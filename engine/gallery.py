@@ -105,7 +105,7 @@ class Gallery:
     def _tidy(self, session: str) -> None:
         mine = [kept for kept in self._all() if kept.session == session]
         spare = [kept for kept in mine if not kept.favourite]
-        for kept in spare[MOST - (len(mine) - len(spare)) :] if len(mine) > MOST else ():
+        for kept in spare[max(0, MOST - (len(mine) - len(spare))) :] if len(mine) > MOST else ():
             self._remove(kept.id)
 
     async def favour(self, id: str, on: bool, session: str | None) -> Kept:
@@ -126,7 +126,7 @@ class Gallery:
 
     # Looking
 
-    async def list(
+    async def find(
         self,
         session: str | None,
         kind: Kind | None = None,

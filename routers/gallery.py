@@ -45,7 +45,7 @@ def _mine(http: HttpRequest) -> str | None:
 async def pictures(
     http: HttpRequest, kind: Kind | None = None, search: str = "", favourites: bool = False
 ) -> Response:
-    found = await wire.engine_of(http).gallery.list(http.state.session, kind, search, favourites)
+    found = await wire.engine_of(http).gallery.find(http.state.session, kind, search, favourites)
     return wire.json({"pictures": [public(kept) for kept in found]})
 
 
@@ -58,7 +58,7 @@ async def pack(
     http: HttpRequest, kind: Kind | None = None, search: str = "", favourites: bool = False
 ) -> Response:
     gallery = wire.engine_of(http).gallery
-    found = await gallery.list(http.state.session, kind, search, favourites)
+    found = await gallery.find(http.state.session, kind, search, favourites)
     name = "creatures" if kind == "creature" else "pictures"
     return _file(await gallery.pack(found), "application/zip", f"{name}.zip", "attachment", {})
 

@@ -49,8 +49,8 @@ def _add_image(engine: Engine) -> None:
         wanted = make(
             ImageRequest, model=model or None, prompt=str(prompt), negative=str(negative or ""),
             width=int(width or 0) or None, height=int(height or 0) or None, steps=int(steps or 0) or None,
-            guidance=None if guidance is None or guidance < 0 else float(guidance),
-            seed=None if seed is None or seed < 0 else int(seed),
+            guidance=None if guidance < 0 else float(guidance),
+            seed=None if seed < 0 else int(seed),
             image=source[0] if source else None, strength=float(strength or 0.6), preview=False,
         )  # fmt: skip
         result = Result()

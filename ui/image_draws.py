@@ -115,8 +115,8 @@ class Draws:
         language, page = reader(request), str(request.session_hash)
         gallery, session = self.engine.gallery, session_of(request)
         search, starred = given.get("search", ""), given.get("favourites") == "1"
-        pictures = await gallery.list(session, "picture", search, starred)
-        cards = await gallery.list(session, "creature")
+        pictures = await gallery.find(session, "picture", search, starred)
+        cards = await gallery.find(session, "creature")
         mine = {kept.id: kept for kept in [*pictures, *cards]}
         shown = mine.get(given.get("pick", "")) or next(iter(pictures), None)
         other = mine.get(given.get("other", ""))

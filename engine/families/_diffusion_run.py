@@ -143,7 +143,14 @@ class Run:
             task.emit.count(images=1)
             try:
                 task.emit(
-                    Image(data, "image/png", task.seeds[number], *picture.size, note=task.note)
+                    Image(
+                        data,
+                        "image/png",
+                        task.seeds[number],
+                        picture.width,
+                        picture.height,
+                        task.note,
+                    )
                 )
                 if task.over:
                     task.emit(Done())

@@ -279,7 +279,7 @@ class Diffusion:
             if hasattr(pipe, "enable_attention_slicing"):
                 pipe.enable_attention_slicing()
         vae = getattr(self._pipes["text"], "vae", None)
-        if hasattr(vae, "enable_tiling"):
+        if vae is not None and hasattr(vae, "enable_tiling"):
             vae.enable_tiling()
 
     def _make_room(self) -> None:
