@@ -178,7 +178,8 @@ def test_stop_ends_the_stream_properly(server: Served) -> None:
     stop = requests.post(f"{server.url}/v1/ai/stop", headers=talk.headers, timeout=30)
     assert stop.json()["stopped"] >= 1
     worker.join(20)
-    assert frames[-1]["type"] == "done" and frames[-1]["stopped"] and not server.running
+    assert frames[-1]["type"] == "done" and frames[-1]["stopped"]
+    assert until(lambda: not server.running)
 
 
 def test_one_warm_up(server: Served) -> None:
