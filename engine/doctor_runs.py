@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from engine.callers import Caller, Priority
 from engine.checks import Check
 from engine.errors import AtelierError
-from engine.events import Done, Result
+from engine.events import Result
 from engine.registry import ModelSpec
 from engine.requests import (
     Capability,
@@ -160,8 +160,6 @@ async def _result(engine: Engine, request: Request) -> Result:
     async with aclosing(engine.run(request, caller)) as events:
         async for event in events:
             result.add(event)
-            if isinstance(event, Done):
-                break
     return result
 
 

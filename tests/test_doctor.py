@@ -31,7 +31,7 @@ async def test_every_family_is_really_run(engine: Engine):
     assert engine.status().resident == ()
     await engine.usage.flush()
     [row] = await engine.usage.rows()
-    assert (row.dialect, row.task) == ("doctor", "chat")
+    assert (row.dialect, row.task, row.status) == ("doctor", "chat", "ok")
 
 
 async def test_an_examination_covers_everything(engine: Engine, monkeypatch: pytest.MonkeyPatch):
