@@ -11,10 +11,11 @@ import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from engine.callers import Caller, Priority
 from engine.casting import recording, speech
+from engine.composing import Composing
 from engine.dialogues import Dialogue, Dialogues, Uttered, heard_until
 from engine.errors import AtelierError, BadValue, InferenceFailed, TimedOut
 from engine.events import Audio, Done, Loading, Queued, Reasoning, Segment, Source, Text
@@ -49,7 +50,7 @@ FAILURES = 2  # phrases in a row that could not be spoken, after which no more i
 OF_A_PHRASE = (InferenceFailed, TimedOut)  # what may be wrong with one phrase alone
 
 
-class Chains:
+class Chains(Composing):
     """The engine's spoken conversations; `Engine` brings the attributes."""
 
     __slots__ = ()
@@ -57,9 +58,8 @@ class Chains:
     settings: Settings
     dialogues: Dialogues
     conversations: Conversations
-    _running: dict[str, tuple[Caller, Track]]
 
-    async def converse(self, request: VoiceRequest, caller: Caller) -> AsyncGenerator[VoiceEvent]:
+    def converse(self, request: VoiceRequest, caller: Caller) -> AsyncGenerator[VoiceEvent]:
         """Hear, answer and speak. Closing the generator stops all three; so do `stop` and the session's next turn.
 
         Yields states, Heard (for a recording), Text as it is written, Said as it is spoken, Timings at the first
@@ -70,18 +70,12 @@ class Chains:
         """
         named = caller.request_id or secrets.token_hex(8)
         caller = replace(caller, priority=Priority.VOICE, request_id=named)
-        halted = Track(secrets.token_hex(8), "request", "", "", caller.session, limit=0)
-        halted.halt = lambda: False  # between two runs of its own a stop finds it here
-        self._running[halted.id] = (caller, halted)
         dialogue = self.dialogues.get(caller.session)
-        try:
-            async with aclosing(
-                _Chain(cast("Engine", self), request, caller, halted, dialogue).run()
-            ) as events:
-                async for event in events:
-                    yield event
-        finally:
-            self._running.pop(halted.id, None)
+
+        def begin(caller: Caller, halted: Track) -> AsyncGenerator[VoiceEvent]:
+            return _Chain(self._engine, request, caller, halted, dialogue).run()
+
+        return self._compose(begin, caller)
 
     def talkers(self, request: VoiceRequest, session: str = "") -> dict[str, ModelSpec]:
         """Who takes part, by "chat", "transcribe" and "speak"; who is missing is left out, unless named.
@@ -89,7 +83,7 @@ class Chains:
         Raises:
             Unknown, BadValue, Unavailable: one that the request names is not there, or cannot do it.
         """
-        engine = cast("Engine", self)
+        engine = self._engine
         question = ChatRequest(model=request.model, messages=(Message.of("user", "?"),))
         asked: dict[str, Request] = {"chat": question}
         if request.audio:
@@ -108,7 +102,7 @@ class Chains:
     async def warm_up(self, request: VoiceRequest, session: str = "") -> dict[str, float]:
         """Load all who take part in such a turn; the seconds each took, by id. Raises as `load` does."""
         models = list(dict.fromkeys(spec.id for spec in self.talkers(request, session).values()))
-        seconds = await asyncio.gather(*(cast("Engine", self).load(model) for model in models))
+        seconds = await asyncio.gather(*(self._engine.load(model) for model in models))
         return dict(zip(models, seconds, strict=True))
 
 

@@ -6,36 +6,22 @@ in one stream of events. What the runs are is in a module of its own for each.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
 from functools import partial
-from typing import TYPE_CHECKING, cast
 
 from engine.callers import Caller
+from engine.composing import Composing
 from engine.events import Event
-from engine.jobs import Track
 from engine.labelling import find_labeller, label_picture
 from engine.reading import find_reader, read_documents
 from engine.registry import ModelSpec
 from engine.requests import LabelRequest, OcrRequest
 
-if TYPE_CHECKING:
-    from engine.engine import Engine
 
-Begin = Callable[[Caller, Track], AsyncGenerator[Event]]
-
-
-class Composed:
+class Composed(Composing):
     """The engine's composed calls; `Engine` brings the attributes."""
 
     __slots__ = ()
-
-    _running: dict[str, tuple[Caller, Track]]
-
-    @property
-    def _engine(self) -> Engine:
-        return cast("Engine", self)
 
     def read(self, request: OcrRequest, caller: Caller) -> AsyncGenerator[Event]:
         """Read documents, by whichever model can: see `engine.reading`. As `run`, a Page for each page."""
@@ -52,15 +38,3 @@ class Composed:
     def labeller_of(self, request: LabelRequest, session: str = "") -> ModelSpec:
         """The model that `label` asks. Raises Unknown, BadValue: none that can label."""
         return find_labeller(self._engine, request, session)
-
-    async def _compose(self, begin: Begin, caller: Caller) -> AsyncGenerator[Event]:
-        """The events of `begin`; a stop between two of its runs finds it in the Track it is given."""
-        halted = Track(secrets.token_hex(8), "request", "", "", caller.session, limit=0)
-        halted.halt = lambda: False
-        self._running[halted.id] = (caller, halted)
-        try:
-            async with aclosing(begin(caller, halted)) as events:
-                async for event in events:
-                    yield event
-        finally:
-            self._running.pop(halted.id, None)

@@ -6,14 +6,15 @@ Knows which model translates how, and makes one stream of text of all of them; t
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING
 
 from engine import asking_translation
 from engine.callers import Caller
+from engine.composing import Composing
 from engine.detection import UNKNOWN, detect
 from engine.errors import BadValue, InferenceFailed, TimedOut, Unknown
 from engine.events import Done, Event, Progress, Segment, Source, Text, Usage
@@ -118,36 +119,27 @@ async def translate_text(
             yield event
 
 
-class Translates:
+class Translates(Composing):
     """What the engine offers of translation; `Engine` is one of these."""
 
     __slots__ = ()
 
-    async def translate(self, request: TranslateRequest, caller: Caller) -> AsyncGenerator[Event]:
+    def translate(self, request: TranslateRequest, caller: Caller) -> AsyncGenerator[Event]:
         """Translate a text, by whichever model can: see `translate_text`. As `run`."""
-        engine = cast("Engine", self)
-        halted = Track(secrets.token_hex(8), "request", "", "", caller.session, limit=0)
-        halted.halt = lambda: False  # between two runs of its own a stop finds it here
-        engine._running[halted.id] = (caller, halted)
-        try:
-            async with aclosing(translate_text(engine, request, caller, halted)) as events:
-                async for event in events:
-                    yield event
-        finally:
-            engine._running.pop(halted.id, None)
+        return self._compose(partial(translate_text, self._engine, request), caller)
 
     def translator_of(self, request: TranslateRequest, session: str = "") -> ModelSpec:
         """The model that `translate` asks. Raises Unknown, BadValue: none that can translate."""
-        return find_translator(cast("Engine", self), request, session)
+        return find_translator(self._engine, request, session)
 
     def translators(self) -> list[ModelSpec]:
         """The models that can translate, those made for it first."""
-        able = [spec for spec in cast("Engine", self).models() if can_translate(spec)]
+        able = [spec for spec in self._engine.models() if can_translate(spec)]
         return sorted(able, key=lambda spec: "translate" not in spec.does)
 
     def tongues(self, model: str = "") -> tuple[str, ...]:
         """The codes of the languages that a model, or any translation model that is here, translates between."""
-        return languages_of(cast("Engine", self), model)
+        return languages_of(self._engine, model)
 
 
 @dataclass(frozen=True, slots=True)
