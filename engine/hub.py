@@ -30,7 +30,14 @@ OPEN = frozenset({
     "unlicense", "wtfpl", "cc-by-4.0",
 })  # fmt: skip
 
-TEXTS = (".json", ".txt", ".jinja", ".model", ".tiktoken")  # configs, tokenizers, vocabularies
+TEXTS = (
+    ".json",
+    ".txt",
+    ".jinja",
+    ".model",
+    ".spm",
+    ".tiktoken",
+)  # configs, tokenizers, vocabularies
 NOTES = re.compile(r"(readme|licen[cs]e|notice|use_policy)[^/]*", re.IGNORECASE)
 PART = re.compile(r"(?:\d+_\w+|[a-z0-9_]+)")  # a component's folder
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -81,6 +88,12 @@ CLASSES: tuple[tuple[str, str, str, Capability], ...] = (
         f"{READERS_TOLD} (ForConditionalGeneration)",
         "hf_ocr",
         "ocr",
+    ),
+    (
+        "MarianMTModel|M2M100ForConditionalGeneration",
+        "MarianMTModel, M2M100ForConditionalGeneration",
+        "translate",
+        "translate",
     ),
     (f"({'|'.join(ENCODERS)})Model", ", ".join(f"{n}Model" for n in ENCODERS), "hf_embed", "embed"),
     (
