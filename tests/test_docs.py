@@ -41,7 +41,7 @@ def known_variables() -> set[str]:
 
 def unknown_variables(text: str) -> set[str]:
     ours_elsewhere = {"ATELIER_URL", "ATELIER_MODEL"}  # read by the examples
-    return set(re.findall(r"ATELIER_[A-Z_]+[A-Z]", text)) - known_variables() - ours_elsewhere
+    return set(re.findall(r"ATELIER_[A-Z0-9_]+[A-Z0-9]", text)) - known_variables() - ours_elsewhere
 
 
 def long_entries(text: str, limit: int) -> list[str]:
@@ -78,7 +78,7 @@ def test_variables_exist(file: Path):
 
 
 def test_flags_exist():
-    named = set(re.findall(r"`[^`\n]*?(--[a-z-]+)", README))
+    named = set(re.findall(r"`[^`\n]*?(--[a-z0-9-]+)", README))
     flags = {"--" + name.replace("_", "-") for name in Settings.model_fields}
     assert named <= flags, named - flags
 
