@@ -284,7 +284,7 @@
   const take = async (given) => {
     if (!known) return;
     for (const file of given) {
-      const plain = /\.(txt|text)$/i.test(file.name) || file.type === "text/plain";
+      const plain = /\.(txt|text)$/i.test(file.name) || (file.type === "text/plain" && !/\.\w+$/.test(file.name));
       if (plain && given.length === 1 && file.size <= 20000) write(await file.text());
       else carry(file);
     }

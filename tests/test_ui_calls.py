@@ -13,6 +13,7 @@ from tests.serving import Served, serve, until
 pytestmark = pytest.mark.slow  # a server with the page
 
 PUBLIC = {
+    "/image", "/creature",
     "/cancel", "/chat", "/container", "/containers", "/converse", "/detect", "/download",
     "/files_compress", "/files_create", "/files_decompress", "/files_delete", "/files_list",
     "/files_move", "/files_restore", "/files_upload", "/job", "/jobs", "/label", "/load",
@@ -51,14 +52,14 @@ def test_files(client: Any, tmp_path: Any) -> None:
 
     (tmp_path / "a.txt").write_text("hello")
     sent = client.predict(handle_file(tmp_path / "a.txt"), "box", api_name="/files_upload")
-    assert (sent["path"], sent["size"]) == ("box/a.txt", 5)
+    assert (sent["place"], sent["size"]) == ("box/a.txt", 5)
     client.predict("box/in", api_name="/files_create")
-    assert client.predict("box/a.txt", "box/in", api_name="/files_move")["path"] == "box/in/a.txt"
-    assert client.predict("box", "b", api_name="/files_compress")["path"] == "b.zip"
-    assert client.predict("b.zip", api_name="/files_decompress")["path"] == "b"
+    assert client.predict("box/a.txt", "box/in", api_name="/files_move")["place"] == "box/in/a.txt"
+    assert client.predict("box", "b", api_name="/files_compress")["place"] == "b.zip"
+    assert client.predict("b.zip", api_name="/files_decompress")["place"] == "b"
     gone = client.predict("box", api_name="/files_delete")
     assert [row["name"] for row in client.predict(api_name="/files_list")] == ["b", "b.zip"]
-    assert client.predict(gone, api_name="/files_restore")["path"] == "box"
+    assert client.predict(gone, api_name="/files_restore")["place"] == "box"
     with pytest.raises(Exception, match="go up"):
         client.predict("../x", api_name="/files_list")
 

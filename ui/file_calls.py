@@ -31,15 +31,16 @@ def _refusing() -> Iterator[None]:
 
 
 def _value(entry: FileEntry) -> dict[str, Any]:
+    """An entry; "place" and not "path", for `gradio_client` would take that for a file to fetch."""
     return {
-        "name": entry.name, "path": entry.path, "type": entry.type, "size": entry.size,
+        "name": entry.name, "place": entry.path, "type": entry.type, "size": entry.size,
         "modified": entry.modified.isoformat(),
     }  # fmt: skip
 
 
 def _list(engine: Engine) -> Callable[..., Any]:
     async def files_list(path: str = "") -> list[dict[str, Any]]:
-        """What a folder holds: name, path, type ("file" or "directory"), size in bytes, time of change."""
+        """What a folder holds: name, place (its path), type ("file" or "directory"), size in bytes, time of change."""
         with _refusing():
             entries, _ = await engine.files.list(path)
             return [_value(entry) for entry in entries]
