@@ -248,7 +248,9 @@ def _voice(voice: Voice, licence: str) -> dict[str, Any]:
 @router.get(
     "/v1/ai/speech/sample",
     summary="A voice says how it sounds",
-    responses={200: {"description": "Done", "content": {"audio/mpeg": {}}}},
+    responses={
+        200: {"description": "Done", "content": {"audio/mpeg": {"example": "the sound's bytes"}}}
+    },
 )
 async def sample(
     http: HttpRequest, voice: str, model: str = "", language: str = "", format: str = "mp3"

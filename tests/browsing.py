@@ -45,6 +45,11 @@ class Tab:
         self.wait("document.querySelectorAll('#chat-log .example, #chat-log .message').length > 0")
         return self
 
+    def turn(self, name: str) -> None:
+        """Bring one of the page's tabs to the front, also where a narrow page has it in its menu."""
+        self.wait("name => Boolean(window.atelier?.opens(name))", name)
+        self.page.evaluate("name => window.atelier.turnTo(name)", name)
+
     def reload(self) -> None:
         """Load the page anew. What the old page says about its streams being cut is not an error."""
         self.page.reload()

@@ -59,7 +59,7 @@ async def press(draws: Draws, request: Any = None, **given: str) -> dict[Any, An
 
 async def draw(draws: Draws, **given: str) -> Kept:
     await press(draws, act="draw", **{**FORM, **given})
-    return (await draws.engine.gallery.list("abc", "picture"))[0]
+    return (await draws.engine.gallery.find("abc", "picture"))[0]
 
 
 async def test_a_picture_is_drawn_and_kept(draws: Draws) -> None:
@@ -67,7 +67,7 @@ async def test_a_picture_is_drawn_and_kept(draws: Draws) -> None:
     assert "What will you draw?" in empty["stage"] and "kept here" in empty["shelf"]
     assert '<option value="drawer" data-side="512" data-steps="4"' in empty["form"]
     painted = await press(draws, act="draw", **FORM)
-    kept = (await draws.engine.gallery.list("abc"))[0]
+    kept = (await draws.engine.gallery.find("abc"))[0]
     assert f"v1/gallery/{kept.id}/picture" in painted["stage"] and kept.id in painted["shelf"]
     assert f'data-drawn="{kept.id}"' in painted["outcome"] and 'data-seed="5"' in painted["outcome"]
     assert (kept.width, kept.height, kept.model) == (64, 48, "drawer")
@@ -88,7 +88,7 @@ async def test_progress_is_shown_and_stop_stops(draws: Draws) -> None:
         if sum("Step " in text for text in seen) == 2:
             await press(draws, act="stop")
     assert any("data:image/jpeg" in text for text in seen)
-    assert draws._running == {} and await draws.engine.gallery.list("abc") == []
+    assert draws._running == {} and await draws.engine.gallery.find("abc") == []
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -102,7 +102,7 @@ async def test_what_is_wrong_is_said_and_the_page_goes_on(draws: Draws) -> None:
     ):
         painted = await press(draws, act="draw", **{**FORM, **given})
         assert "data-refused" in painted["outcome"], given
-    assert await draws.engine.gallery.list("abc") == []
+    assert await draws.engine.gallery.find("abc") == []
     for told in ("", "#", "[]#1", '{"act": "__init__"}#1', '{"act": ["look"]}#1'):
         assert len([u async for u in draws.act(told, someone())]) == 1
 
@@ -132,29 +132,29 @@ async def test_the_gallery_is_searched_marked_and_emptied(draws: Draws) -> None:
     gallery = draws.engine.gallery
     first = await draw(draws)
     second = await draw(draws, prompt="a blue boat", seed="6")
-    assert [kept.id for kept in await gallery.list("abc")] == [second.id, first.id]
-    assert [kept.id for kept in await gallery.list("abc", words="RED hat")] == [first.id]
+    assert [kept.id for kept in await gallery.find("abc")] == [second.id, first.id]
+    assert [kept.id for kept in await gallery.find("abc", words="RED hat")] == [first.id]
     await press(draws, act="favour", id=first.id)
-    assert [kept.id for kept in await gallery.list("abc", favourites=True)] == [first.id]
+    assert [kept.id for kept in await gallery.find("abc", favourites=True)] == [first.id]
     both = await draws.view({"pick": first.id, "other": second.id}, someone(), True)
     assert "easel two" in both["stage"] and 'data-other="1"' in both["shelf"]
-    with zipfile.ZipFile(io.BytesIO(await gallery.pack(await gallery.list("abc")))) as archive:
+    with zipfile.ZipFile(io.BytesIO(await gallery.pack(await gallery.find("abc")))) as archive:
         assert archive.namelist() == ["001-a-blue-boat.png", "002-a-red-hat.png", "pictures.json"]
     other = someone(session="other")
-    assert await gallery.list("other") == []
+    assert await gallery.find("other") == []
     for act in ("use", "refine", "favour", "remove"):
         assert "data-refused" in (await press(draws, other, act=act, id=first.id))["outcome"]
     for bad in ("../../etc/passwd", "", "0" * 24):
         with pytest.raises(Unknown):
             await gallery.file(bad, None)
     await press(draws, act="remove", id=first.id)
-    assert [kept.id for kept in await gallery.list("abc")] == [second.id]
+    assert [kept.id for kept in await gallery.find("abc")] == [second.id]
 
 
 async def test_creatures_are_met_and_kept(draws: Draws) -> None:
     for _ in range(3):
         painted = await press(draws, act="meet")
-    cards = await draws.engine.gallery.list("abc", "creature")
+    cards = await draws.engine.gallery.find("abc", "creature")
     assert len({card.title for card in cards}) == 3 and all(card.rarity for card in cards)
     assert f'data-met="{cards[0].id}"' in painted["outcome"]
     assert cards[0].title in painted["corner"] and "Your deck: 3" in painted["corner"]

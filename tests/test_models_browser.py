@@ -53,7 +53,7 @@ def card(model: str) -> str:
 def shown(tab: Tab) -> Tab:
     """Open the page and turn to the Models tab."""
     tab.open()
-    tab.page.click("#tab-models-button")
+    tab.turn("models")
     tab.page.wait_for_selector("#models-view .card")
     return tab
 
@@ -229,7 +229,7 @@ def test_a_page_that_is_not_seen_does_not_ask(opens: Opens, server: Served) -> N
     with opens() as tab:
         shown(tab)
         asked: list[float] = []
-        tab.page.click("#tab-chat-button")
+        tab.turn("chat")
         tab.page.wait_for_timeout(1500)
         tab.page.on(
             "request",

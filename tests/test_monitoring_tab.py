@@ -197,7 +197,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def opened(tab: Tab) -> Any:
     tab.page.set_default_timeout(6 * PATIENCE * 1000)
     tab.open()
-    tab.page.click("#tab-monitoring-button")
+    tab.turn("monitoring")
     tab.page.wait_for_selector("#monitoring .tile")
     return tab.page
 

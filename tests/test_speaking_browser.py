@@ -85,7 +85,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, cloner: Cloner) -> Iterator
 def turn(tab: Tab) -> Any:
     """Turn to the tab, once it has been painted."""
     tab.open()
-    tab.page.click("#tab-speech-button")
+    tab.turn("speech")
     tab.page.wait_for_selector(f"{ROOT} textarea", timeout=PATIENCE * 1000)
     return tab.page
 

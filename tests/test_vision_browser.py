@@ -50,7 +50,7 @@ def server(tmp_path: Path) -> Iterator[Served]:
 def turn(tab: Tab, name: str) -> Any:
     """Turn to a tab of the page, once it has been painted."""
     tab.open()
-    tab.page.click(f"#tab-{name}-button")
+    tab.turn(name)
     tab.page.wait_for_selector(f"#{name} .sample", timeout=PATIENCE * 1000)
     return tab.page
 
@@ -240,7 +240,7 @@ def test_looks(opens: Opens, locale: str, scheme: str, width: int, words: tuple[
         page = turn(tab, "vision")
         text = page.inner_text("#vision")
         for name in ("vision", "ocr"):
-            page.click(f"#tab-{name}-button")
+            tab.turn(name)
             page.wait_for_selector(f"#{name} .sample", timeout=PATIENCE * 1000)
             page.click(f"#{name} .sample >> nth=0")
             held = "#vision .picture img" if name == "vision" else LINE

@@ -122,7 +122,7 @@ class Page:
     def __init__(self, tab: Any) -> None:
         self.tab, self.page = tab, tab.page
         tab.open()
-        self.page.click("#tab-voice-button")
+        tab.turn("voice")
         self.page.wait_for_selector("#voice .talk", timeout=PATIENCE * 1000)
 
     def texts(self, selector: str) -> list[str]:
