@@ -56,6 +56,11 @@ SAMPLES = {
 }
 RATE = 24_000  # Hz of what is converted
 NUMBERS = "1, 2, 3, 4, 5."  # said in every language
+# A body that is a recording, as OpenAPI describes it.
+RECORDING = {
+    "schema": {"type": "string", "format": "binary"},
+    "example": "a recording's bytes",
+}
 
 
 class SpeakBody(Body):
@@ -299,8 +304,10 @@ async def text_to_speech(body: SpeakBody, http: HttpRequest) -> Response:
 @router.post(
     "/v1/ai/speech/convert",
     summary="A recording in another format of sound",
-    responses={200: {"description": "Done", "content": {"audio/mpeg": {}}}},
-    openapi_extra={"requestBody": {"content": {"audio/wav": {}}, "required": True}},
+    responses={
+        200: {"description": "Done", "content": {"audio/mpeg": {"example": "the sound's bytes"}}}
+    },
+    openapi_extra={"requestBody": {"content": {"audio/wav": RECORDING}, "required": True}},
 )
 async def convert(http: HttpRequest, format: str = "mp3") -> Response:
     kind = sound_format(format)

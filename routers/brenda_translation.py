@@ -189,7 +189,12 @@ FORM = {
     "/v1/translate/file",
     summary="Translate a file: text, Markdown, HTML, SRT, WebVTT or Word; the answer is the file",
     response_class=Response,
-    responses={200: {"description": "The file, in its own format", "content": {"*/*": {}}}},
+    responses={
+        200: {
+            "description": "The file, in its own format",
+            "content": {"*/*": {"example": "the translated file"}},
+        }
+    },
     openapi_extra=FORM,
 )
 async def translate_file(http: HttpRequest) -> Response:
