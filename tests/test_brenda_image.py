@@ -36,7 +36,7 @@ def test_labels(http: httpx.Client, seeing: tuple[Served, Seer]):
     assert answer.status_code == 200, answer.text
     told = answer.json()
     assert [row["label"] for row in told["labels"]] == ["green", "red", "blue"]
-    assert sum(row["score"] for row in told["labels"]) == pytest.approx(1)
+    assert abs(sum(row["score"] for row in told["labels"]) - 1) < 1e-6
     assert told["best"] == "green" and told["model"] == "labeller" and "caption" not in told
     [row] = seeing[0].rows(session="labels")
     assert (row.dialect, row.task, row.status) == ("brenda", "label", "ok")
@@ -108,8 +108,18 @@ def test_unknown_fields_are_named(http: httpx.Client):
         assert "language" in answer.headers["x-ignored-params"]
 
 
-def test_without_a_model_that_labels(settings: Settings):
-    blind = tuple(spec for spec in eyes.SPECS if "label" not in spec.does)
+def test_a_model_that_sees_labels_where_none_is_made_for_it(settings: Settings):
+    without = tuple(spec for spec in eyes.SPECS if "label" not in spec.does)
+    with serve_seer(settings, specs=without) as (server, model):
+        body = {"image": encoded(), "labels": ["a", "b"]}
+        told = httpx.post(server.url + ANALYZE, json=body).json()
+        asked = [request.messages[-1].text for request in model.asked]
+    assert told["model"] == "eyes" and [row["score"] for row in told["labels"]] == [0.5, 0.5]
+    assert [text.partition(": ")[2][0] for text in asked] == ["a", "b"]
+
+
+def test_without_a_model_that_labels_or_sees(settings: Settings):
+    blind = tuple(s for s in eyes.SPECS if "label" not in s.does and "image" not in s.accepts)
     with serve_seer(settings, specs=blind) as (server, model):
         answer = httpx.post(server.url + ANALYZE, json={"image": encoded(), "labels": ["a"]})
         assert answer.status_code in {404, 503} and "Models tab" in answer.json()["detail"]
