@@ -114,11 +114,12 @@ async def test_nobody_waits_any_more(files: Files, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(archives, "PIECE", 1024)
     await put(files, "d/big", bytes(3_000_000))
     task = asyncio.create_task(files.compress("d", "d.zip"))
-    await asyncio.sleep(0.05)
+    while not left(files):
+        await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    for _ in range(200):
+    for _ in range(1500):
         if not left(files):
             break
         await asyncio.sleep(0.02)
