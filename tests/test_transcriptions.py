@@ -102,8 +102,9 @@ def test_a_stream_has_the_documented_events(client: openai.OpenAI, talk: tuple[s
         extra_body={"include": ["srt", "vtt", "logprobs"]},
     )  # fmt: skip
     assert more.headers["x-ignored-params"] == "include.logprobs"
-    lines = [json.loads(x[6:]) for x in more.text.split("\n") if x.startswith("data: {")]
-    assert ": 40" in more.text or " of " in more.text  # progress, in comments
+    text = more.http_response.read().decode()
+    lines = [json.loads(x[6:]) for x in text.split("\n") if x.startswith("data: {")]
+    assert " of " in text  # progress, in comments
     assert lines[0]["words"][0]["start"] == lines[0]["start"]
     assert parse_subtitles(lines[-1]["srt"])[0].start == parse_subtitles(lines[-1]["vtt"])[0].start
 
