@@ -25,7 +25,7 @@ async def test_rates_refuse_with_a_time():
 
 async def test_the_published_rates():
     limiter = Limiter.of("seed")
-    assert limiter and limiter.rules is SEED
+    assert limiter and limiter.rules == SEED
     waits = [await limiter.wait("POST", "/api/v1/ai/vision/analyze", "a") for _ in range(11)]
     assert waits[:10] == [0.0] * 10 and waits[10] > 0
     assert await limiter.wait("POST", "/api/v1/ai/vision/analyze", "b") == 0
