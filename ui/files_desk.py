@@ -6,6 +6,7 @@ Nothing is kept here: where a page stands, its script tells with each look. What
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ import gradio as gr
 from engine import AtelierError, Engine, FileEntry, Unknown
 from ui import files_views as views
 from ui.files_peek import Peek, peek
-from ui.parts import Seen, explain, reader, told_by, warn
+from ui.parts import Seen, acted, explain, reader, told_by
 from ui.words import say
 
 Updates = dict[Any, Any]
@@ -116,20 +117,13 @@ class Desk:
 
     async def act(self, told: str, request: gr.Request) -> Steps:
         """A button was pressed or a sheet submitted: its `act`, what it is about, and where the page stands."""
-        yield {
-            self.w.outcome: gr.skip()
-        }  # a generator that yields nothing would empty every output
         given = told_by(told)
-        step = self._steps().get(given.get("act", ""))
-        if step is None:
-            return
-        try:
-            async for updates in step(given, request):
-                yield updates
-        except AtelierError as error:
-            warn(explain(error, reader(request)))
-            yield {self.w.sheet: ""}
-        yield await self.view({k: v for k, v in given.items() if k in SHOWN}, request)
+        steps = acted(self._steps(), given, request, self.w.outcome, self.w.sheet)
+        async with aclosing(steps) as updates:
+            async for update in updates:
+                yield update
+        if given.get("act") in self._steps():
+            yield await self.view({k: v for k, v in given.items() if k in SHOWN}, request)
 
     def _steps(self) -> dict[str, Callable[[dict[str, str], gr.Request], Steps]]:
         steps = (

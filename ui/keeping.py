@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from ui.cards import plan_line, shelf
 from ui.header import name_of
 from ui.monitor import monitor
 from ui.painting import Updates
-from ui.parts import Seen, explain, reader, session_of, told_by, warn
+from ui.parts import Seen, acted, explain, reader, session_of, told_by
 from ui.stock import Stock
 from ui.words import say
 
@@ -71,21 +72,14 @@ class Keeping:
 
     async def act(self, told: str, request: gr.Request) -> AsyncGenerator[Updates]:
         """Something was pressed: JSON with `act` and its values, "#" and a number that makes it news."""
-        yield {
-            self.w.outcome: gr.skip()
-        }  # a generator that yields nothing would empty every output
         given = told_by(told)
-        step = self._steps().get(given.get("act", ""))
-        if step is None:
-            return
-        try:
-            async for updates in step(given, request):
-                yield updates
-        except AtelierError as error:
-            warn(explain(error, reader(request)))
-            yield {self.w.sheet: ""}
-        self.stock.forget()
-        yield await self.view(request)
+        steps = acted(self._steps(), given, request, self.w.outcome, self.w.sheet)
+        async with aclosing(steps) as updates:
+            async for update in updates:
+                yield update
+        if given.get("act") in self._steps():
+            self.stock.forget()
+            yield await self.view(request)
 
     def _steps(self) -> dict[str, Callable[[dict[str, str], gr.Request], AsyncGenerator[Updates]]]:
         steps = (

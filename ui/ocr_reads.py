@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from ui.header import name_of
 from ui.keeping import is_admin
 from ui.ocr_lines import Opened, lines
 from ui.ocr_views import hello, leaf, papers
-from ui.parts import Seen, explain, reader, session_of, told_by, uploads, warn
+from ui.parts import Seen, acted, explain, reader, session_of, told_by, uploads, warn
 from ui.samples import sample
 from ui.words import say
 
@@ -199,20 +200,13 @@ class Reads:
 
     async def act(self, told: str, request: gr.Request) -> Steps:
         """Something was pressed: JSON with `act`, what it is about, and what the page shows."""
-        yield {
-            self.w.outcome: gr.skip()
-        }  # a generator that yields nothing would empty every output
         given = told_by(told)
-        step = self._steps().get(given.get("act", ""))
-        if step is None:
-            return
-        try:
-            async for updates in step(given, request):
-                yield updates
-        except AtelierError as error:
-            warn(explain(error, reader(request)))
-            yield {self.w.sheet: ""}
-        yield await self.view({k: v for k, v in given.items() if k in SHOWN}, request)
+        steps = acted(self._steps(), given, request, self.w.outcome, self.w.sheet)
+        async with aclosing(steps) as updates:
+            async for update in updates:
+                yield update
+        if given.get("act") in self._steps():
+            yield await self.view({k: v for k, v in given.items() if k in SHOWN}, request)
 
     def _steps(self) -> dict[str, Callable[[dict[str, str], gr.Request], Steps]]:
         steps = (

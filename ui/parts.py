@@ -12,7 +12,7 @@ import re
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2s
@@ -89,6 +89,30 @@ def told_by(page: str) -> dict[str, str]:
     if not isinstance(given, dict):
         return {}
     return {str(name): value for name, value in given.items() if isinstance(value, str)}
+
+
+Step = Callable[[dict[str, str], gr.Request], AsyncGenerator[dict[Any, Any]]]
+
+
+async def acted(
+    steps: Mapping[str, Step], given: dict[str, str], request: gr.Request, outcome: Any, sheet: Any
+) -> AsyncGenerator[dict[Any, Any]]:
+    """The updates of what was pressed on a painted tab: the step that `act` names.
+
+    Args:
+        given: what the tab's script told; a step may change it for those who look at it afterwards.
+        outcome, sheet: places of the tab; an error is a toast and closes the sheet.
+    """
+    yield {outcome: gr.skip()}  # a generator that yields nothing would empty every output
+    step = steps.get(given.get("act", ""))
+    if step is None:
+        return
+    try:
+        async for updates in step(given, request):
+            yield updates
+    except AtelierError as error:
+        warn(explain(error, reader(request)))
+        yield {sheet: ""}
 
 
 @dataclass(frozen=True, slots=True)
