@@ -21,7 +21,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import httpx
 
@@ -30,6 +30,7 @@ from bench.report import MB, median, table
 from bench.servers import free_port
 from engine import Caller, ChatRequest, Engine, Event, Message, OcrRequest, Page, Settings, Text
 from engine.callers import Priority
+from engine.events import Units
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,7 +48,7 @@ class Silent:
         if isinstance(event, Page):
             self.pages.append(event)
 
-    def count(self, *, input: int = 0, output: int = 0, cached: int = 0) -> None: ...
+    def count(self, **units: Unpack[Units]) -> None: ...
 
 
 def png(sheet: Sheet) -> bytes:

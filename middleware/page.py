@@ -120,6 +120,9 @@ class Page:
         """Import Gradio, build the page and make its ASGI app, with every door closed that we do not use."""
         os.environ["GRADIO_TEMP_DIR"] = str(self.folder)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        # Nobody sees Gradio's own table of past events; counted anew at every event, it makes each one slower.
+        os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(sys.maxsize)
+        os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
         _skip_stubs()
         import gradio.routes
         from fastapi import FastAPI

@@ -39,7 +39,8 @@ VARIANTS = (
 HELD_VARIANTS = ("+f3", "+m4")
 MOST = 12  # phrasings of a kind, and names of a language: the first ones are the usual ones
 TRIES = 50
-COUNT = 12_000  # sentences in the cache
+COUNT = 24_000  # sentences in the cache
+LOOSE = 0.5  # share of them whose words stand in no order, so that what was said must be heard and cannot be guessed
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,58 @@ def _filled(text: str, kind: str, grammar: Grammar, rng: random.Random, held: bo
     return text if "{" not in text else ""
 
 
-def sayings(seed: int, held: bool = False, held_voice: bool = False) -> Iterator[Saying]:
-    """Sentences without end, each with a voice."""
+@cache
+def capitals(code: str) -> frozenset[str]:
+    """Names of people and tabs, which keep their capital within a sentence."""
+    grammar = load_grammar(code)
+    listed = [*grammar.phrases["names"].train, *grammar.tab_names.values()]
+    return frozenset(name for names in listed for name in names)
+
+
+@cache
+def vocabulary(code: str) -> tuple[str, ...]:
+    """Every word that training's sentences are made of, as it is written within one."""
+    grammar = load_grammar(code)
+    texts = [text for kind in WEIGHTS for texts in phrasings(code, kind, False) for text in texts]
+    texts += [*grammar.numbers, *grammar.count_numbers]
+    texts += [name for names in grammar.phrases["names"].train[: 2 * MOST] for name in names]
+    texts += [name for names in grammar.tab_names.values() for name in names]
+    words = (word for text in texts for word in words_within(text, code))
+    return tuple(dict.fromkeys(word for word in words if "{" not in word))
+
+
+def words_within(text: str, code: str) -> list[str]:
+    """A sentence's words without the signs around them, the first as within a sentence."""
+    words = [bare for word in text.split() if (bare := word.strip(" ,.!?"))]
+    if words and words[0][1:].islower() and words[0] not in capitals(code):
+        words[0] = words[0].lower()
+    return words
+
+
+def loose_words(code: str, rng: random.Random) -> str:
+    """Pieces of sentences and single words in no order, as one sentence."""
+    words: list[str] = []
+    for _ in range(rng.randint(2, 4)):
+        if rng.random() < 0.6:
+            words.append(rng.choice(vocabulary(code)))
+        else:
+            piece = words_within(sentence(code, rng, False), code)
+            at, count = rng.randrange(len(piece)), rng.randint(1, 3)
+            words += piece[at : at + count]
+    return written(" ".join(words))
+
+
+def sayings(
+    seed: int, held: bool = False, held_voice: bool = False, loose: float = 0.0
+) -> Iterator[Saying]:
+    """Sentences without end, each with a voice; a share of them `loose_words`."""
     rng = random.Random(seed)
     while True:
         code = rng.choice(LANGUAGES)
         variant = rng.choice(HELD_VARIANTS if held_voice else VARIANTS)
+        text = loose_words(code, rng) if rng.random() < loose else sentence(code, rng, held)
         yield Saying(
-            sentence(code, rng, held),
+            text,
             code,
             rng.choice(VOICES[code]) + variant,
             rng.randint(130, 190) if rng.random() < 0.6 else 175,
@@ -214,7 +259,7 @@ def fill_cache(folder: Path, count: int, seed: int, shard: int = 500) -> None:
         file = folder / f"{number:04}.npz"
         if file.is_file():
             continue
-        source = sayings(seed * 10_000 + number)
+        source = sayings(seed * 10_000 + number, loose=LOOSE)
         spoken: list[Spoken] = []
         while len(spoken) < shard:
             if (one := speak(next(source))) is not None:
