@@ -74,7 +74,9 @@ def english_name(code: str) -> str:
 def own_name(code: str) -> str:
     """How a language calls itself, where that is known; else its English name."""
     language = LANGUAGES.get(code)
-    return language.names[1] if language and len(language.names) > 1 else english_name(code)
+    if code == "en" or language is None or len(language.names) < 2:
+        return english_name(code)
+    return language.names[1]
 
 
 def code_of(token: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from engine import languages
 from engine.errors import BadValue
 from engine.languages import LANGUAGES, NAMES, installed_packs, parse_languages, readable
+from engine.tongues import own_name
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,11 @@ def test_what_is_there():
 def test_without_tesseract_there_are_no_packs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert installed_packs() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("code", "own"),
+    [("en", "English"), ("fr", "français"), ("ru", "русский"), ("xx", "xx")],
+)
+def test_a_language_names_itself(code: str, own: str):
+    assert own_name(code) == own

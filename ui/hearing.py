@@ -6,34 +6,15 @@ What it looks like is `ui/hearing_views.py`, what it does `assets/hearing.js`.
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
-import gradio as gr
-
 from engine import Engine
+from ui.desks import add_desk
 from ui.header import name_of
 from ui.hearing_views import Ears, Hearer, desk
-from ui.parts import QUIET, html, reader, told_by
-
-VIEW = '<div data-view="desk"></div>'
 
 
 def build_hearing(engine: Engine) -> None:
     """Lay the part out inside the page that is being built."""
-    with gr.Column(elem_id="hearing"):
-        html("hearing-view", VIEW)
-    painted = html("hearing-desk", visible="hidden")
-    look = gr.Textbox(elem_id="hearing-look", visible="hidden", show_label=False)
-
-    async def heard(told: str, request: gr.Request) -> Any:
-        """The page looks: it has come, or models came and went."""
-        language = reader(request)
-        found = await asyncio.to_thread(_ears, engine)
-        same = told_by(told).get("stamp") == found.stamp(language)
-        return gr.skip() if same else await asyncio.to_thread(desk, found, language)
-
-    look.change(heard, look, painted, **{**QUIET, "trigger_mode": "always_last"})
+    add_desk("hearing", lambda: _ears(engine), desk, "hearing.title")
 
 
 def _ears(engine: Engine) -> Ears:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from dataclasses import dataclass
 from functools import cache
-from hashlib import blake2s
 
 from engine.languages import LANGUAGES
 from ui.conversations import flat
+from ui.desks import icon, says, stamp, tongue
 from ui.samples import FOLDER
 from ui.words import say
 
@@ -20,17 +19,14 @@ SOUNDS = {
     "speech-pt.mp3": "pt",
     "speech-ru.mp3": "ru",
 }
-ICONS = {
-    "record": "<rect x='9' y='3.500' width='6' height='11' rx='3'/>"
-    "<path d='M5.500 11.500a6.500 6.500 0 0 0 13 0M12 18v3'/>",
-    "file": "<path d='M6.500 3.500H14l4 4v13H6.500zM14 3.500V8h4'/>",
-    "stop": "<rect x='6.500' y='6.500' width='11' height='11' rx='2' fill='currentColor'/>",
-    "play": "<path d='M8 5.500v13l10.500-6.500z' fill='currentColor'/>",
-    "words": "<path d='M4 7h16M4 12h10M4 17h13'/>",
-    "save": "<path d='M12 4v11M7.500 10.500L12 15l4.500-4.500M5 19.500h14'/>",
-    "copy": "<path d='M9 8.500h9.500V20H9zM15 8.500V4H5.500v11.500H9'/>",
-    "close": "<path d='M6 6l12 12M18 6L6 18'/>",
-}
+
+SAYS = (
+    "hearing.sending", "hearing.waiting", "hearing.loading", "hearing.listening", "hearing.made", "hearing.stopped",
+    "hearing.failed", "hearing.nothing", "hearing.recording", "hearing.record", "hearing.finish",
+    "hearing.no_microphone", "hearing.insecure", "hearing.refused", "hearing.copied", "hearing.recorded",
+    "hearing.unknown",
+)  # fmt: skip
+BLANKS = ("time", "tongue", "model", "n", "reason", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,38 +50,17 @@ class Ears:
 
     def stamp(self, language: str) -> str:
         """What changes with it."""
-        names = [language, *self.better, *(hearer.model for hearer in self.models)]
-        return blake2s("\n".join(names).encode(), digest_size=8).hexdigest()
+        return stamp(language, *self.better, *(hearer.model for hearer in self.models))
 
 
 def desk(e: Ears, language: str) -> str:
     """The whole part, with the texts that its script says."""
     return (
         f'<div class="hearing-desk" data-stamp="{e.stamp(language)}" '
-        f'data-says="{flat(json.dumps(_said(language), ensure_ascii=False))}">'
+        f'data-says="{says(SAYS, BLANKS, language)}">'
         f'<section class="hearing-main">{_source(language)}{_how(e, language)}{_run(language)}'
         f"{_player(language)}{_text(language)}</section>"
         f'<aside class="hearing-side">{_save(language)}{_samples(language)}{_better(e, language)}</aside></div>'
-    )
-
-
-def _said(language: str) -> dict[str, str]:
-    """Texts of the script; what it fills in stays in braces."""
-    blanks = {name: f"{{{name}}}" for name in ("time", "tongue", "model", "n", "reason", "seconds")}
-    keys = (
-        "hearing.sending", "hearing.waiting", "hearing.loading", "hearing.listening", "hearing.made", "hearing.stopped",
-        "hearing.failed", "hearing.nothing", "hearing.recording", "hearing.record", "hearing.finish",
-        "hearing.no_microphone", "hearing.insecure", "hearing.refused", "hearing.copied", "hearing.recorded",
-        "hearing.unknown",
-    )  # fmt: skip
-    return {key.partition(".")[2]: say(key, language, **blanks) for key in keys}
-
-
-def icon(name: str) -> str:
-    """A small picture in the colour of the text."""
-    return (
-        '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" '
-        f'stroke-linejoin="round" aria-hidden="true">{ICONS[name]}</svg>'
     )
 
 
@@ -192,13 +167,6 @@ def _better(e: Ears, language: str) -> str:
         f'<p class="hearing-note">{flat(say("hearing.starter", language))} '
         f'<a href="#models">{flat(say("hearing.better", language, names=names))}</a></p>'
     )
-
-
-def tongue(code: str) -> str:
-    """A language's name in its own words."""
-    names = LANGUAGES[code].names
-    own = names[0] if code == "en" else names[min(1, len(names) - 1)]
-    return own[:1].upper() + own[1:]
 
 
 @cache

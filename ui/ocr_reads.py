@@ -19,6 +19,7 @@ from engine import AtelierError, BadValue, Engine, Page, Paper, Unknown
 from engine.languages import LANGUAGES
 from ui import dialogs
 from ui.conversations import flat
+from ui.desks import tongue
 from ui.header import name_of
 from ui.keeping import is_admin
 from ui.ocr_lines import Opened, lines
@@ -295,9 +296,4 @@ def _options(form: dict[str, Any]) -> dict[str, Any]:
 def _languages() -> list[tuple[str, str]]:
     """The common languages in their own words first, then the others; more can be typed ("rus+eng")."""
     others = sorted(set(LANGUAGES) - set(COMMON), key=lambda code: LANGUAGES[code].names[0])
-    found = []
-    for code in (*COMMON, *others):
-        names = LANGUAGES[code].names
-        own = names[0] if code == "en" else names[min(1, len(names) - 1)]
-        found.append((own[:1].upper() + own[1:], code))
-    return found
+    return [(tongue(code), code) for code in (*COMMON, *others)]

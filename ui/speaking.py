@@ -5,34 +5,15 @@ What it looks like is `ui/speaking_views.py`, what it does `assets/speaking.js`.
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
-import gradio as gr
-
 from engine import Engine, ModelSpec
+from ui.desks import add_desk
 from ui.header import name_of
-from ui.parts import QUIET, html, reader, told_by
 from ui.speaking_views import Desk, desk
-
-VIEW = '<div data-view="desk"></div>'
 
 
 def build_speaking(engine: Engine) -> None:
     """Lay the part out inside the page that is being built."""
-    with gr.Column(elem_id="speaking"):
-        html("speaking-view", VIEW)
-    painted = html("speaking-desk", visible="hidden")
-    look = gr.Textbox(elem_id="speaking-look", visible="hidden", show_label=False)
-
-    async def shown(told: str, request: gr.Request) -> Any:
-        """The page looks: it has come, or models came and went."""
-        language = reader(request)
-        found = await asyncio.to_thread(_desk, engine)
-        text = desk(found, language)
-        return gr.skip() if told_by(told).get("stamp") == found.stamp(language) else text
-
-    look.change(shown, look, painted, **{**QUIET, "trigger_mode": "always_last"})
+    add_desk("speaking", lambda: _desk(engine), desk, "speaking.title")
 
 
 def _desk(engine: Engine) -> Desk:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2s
 from urllib.parse import urlencode
 
 from engine import Voice
 from engine.languages import LANGUAGES
 from engine.sound_formats import SOUND_FORMATS
 from ui.conversations import flat
+from ui.desks import icon, says, stamp, tongue
 from ui.words import say
 
 MOST = 20_000  # characters that the page speaks at once: its browser keeps the sound
 SPEEDS = (0.5, 2.0)
 COMMON = ("en", "fr", "pt", "ru", "es", "de", "it", "zh", "ja", "ar", "hi")
-ICONS = {
-    "play": "<path d='M8 5.5v13l10.500-6.500z' fill='currentColor'/>",
-    "pause": "<path d='M7.500 5.500h3v13h-3zM13.500 5.500h3v13h-3z' fill='currentColor'/>",
-    "stop": "<rect x='6.500' y='6.500' width='11' height='11' rx='2' fill='currentColor'/>",
-    "ear": "<path d='M5 9.500v5h3l4.500 4v-13L8 9.500zM16 9a4 4 0 0 1 0 6M18.500 6.500a8 8 0 0 1 0 11'/>",
-    "record": "<rect x='9' y='3.500' width='6' height='11' rx='3'/>"
-    "<path d='M5.500 11.500a6.500 6.500 0 0 0 13 0M12 18v3'/>",
-    "file": "<path d='M6.500 3.500H14l4 4v13H6.500zM14 3.500V8h4'/>",
-    "close": "<path d='M6 6l12 12M18 6L6 18'/>",
-}
+
+SAYS = (
+    "speaking.speak", "speaking.stop", "speaking.empty", "speaking.making", "speaking.waiting",
+    "speaking.made", "speaking.stopped", "speaking.failed", "speaking.too_long", "speaking.characters",
+    "speaking.consent_first", "speaking.cloned", "speaking.no_microphone", "speaking.record",
+    "speaking.recording", "speaking.sample", "speaking.fitting",
+)  # fmt: skip
+BLANKS = ("done", "model", "first", "reason", "most", "n", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,38 +47,16 @@ class Desk:
 
     def stamp(self, language: str) -> str:
         """What changes with it."""
-        names = [language, *self.better, *(f"{v.model}/{v.name}" for v in self.voices)]
-        return blake2s("\n".join(names).encode(), digest_size=8).hexdigest()
+        return stamp(language, *self.better, *(f"{v.model}/{v.name}" for v in self.voices))
 
 
 def desk(d: Desk, language: str) -> str:
     """The whole part, with the texts that its script says."""
     return (
         f'<div class="speaking-desk" data-stamp="{d.stamp(language)}" data-most="{MOST}" '
-        f'data-says="{flat(json.dumps(_said(language), ensure_ascii=False))}">'
+        f'data-says="{says(SAYS, BLANKS, language)}">'
         f'<section class="speaking-main">{_text(language)}{_how(d, language)}{_sound(language)}</section>'
         f'<aside class="speaking-side">{_voices(d, language)}{_clone(d, language)}</aside></div>'
-    )
-
-
-def _said(language: str) -> dict[str, str]:
-    """Texts of the script; what it fills in stays in braces."""
-    blanks = {"done": "{done}", "model": "{model}", "first": "{first}", "reason": "{reason}", "most": "{most}",
-              "n": "{n}", "name": "{name}"}  # fmt: skip
-    keys = (
-        "speaking.speak", "speaking.stop", "speaking.empty", "speaking.making", "speaking.waiting",
-        "speaking.made", "speaking.stopped", "speaking.failed", "speaking.too_long", "speaking.characters",
-        "speaking.consent_first", "speaking.cloned", "speaking.no_microphone", "speaking.record",
-        "speaking.recording", "speaking.sample", "speaking.fitting",
-    )  # fmt: skip
-    return {key.partition(".")[2]: say(key, language, **blanks) for key in keys}
-
-
-def icon(name: str) -> str:
-    """A small picture in the colour of the text."""
-    return (
-        '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" '
-        f'stroke-linejoin="round" aria-hidden="true">{ICONS[name]}</svg>'
     )
 
 
@@ -102,8 +77,8 @@ def _how(d: Desk, language: str) -> str:
     )
     spoken = {code for voice in d.voices if (code := voice.language) in LANGUAGES}
     codes = [code for code in COMMON if code in spoken]
-    codes += sorted(spoken - set(codes), key=lambda code: _tongue(code).casefold())
-    tongues = "".join(f'<option value="{code}">{flat(_tongue(code))}</option>' for code in codes)
+    codes += sorted(spoken - set(codes), key=lambda code: tongue(code).casefold())
+    tongues = "".join(f'<option value="{code}">{flat(tongue(code))}</option>' for code in codes)
     low, high = SPEEDS
     first = f'<option value="">{automatic}</option>'
     return (
@@ -167,11 +142,11 @@ def _voices(d: Desk, language: str) -> str:
 
 def _voice(voice: Voice, d: Desk, language: str) -> str:
     title = voice.title or voice.name
-    tongue = _tongue(voice.language) if voice.language else say("speaking.any", language)
+    spoken = tongue(voice.language) if voice.language else say("speaking.any", language)
     gender = say("speaking.female", language) if voice.gender == "female" else ""
     gender = say("speaking.male", language) if voice.gender == "male" else gender
     facts = (
-        tongue,
+        spoken,
         gender,
         d.titles.get(voice.model, voice.model),
         voice.licence or d.licences.get(voice.model, ""),
@@ -191,15 +166,6 @@ def _voice(voice: Voice, d: Desk, language: str) -> str:
 
 def _names(code: str) -> tuple[str, ...]:
     return LANGUAGES[code].names if code in LANGUAGES else ()
-
-
-def _tongue(code: str) -> str:
-    """A language in its own words."""
-    if code not in LANGUAGES:
-        return code
-    names = LANGUAGES[code].names
-    own = names[0] if code == "en" else names[min(1, len(names) - 1)]
-    return own[:1].upper() + own[1:]
 
 
 def _clone(d: Desk, language: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2s
 
 from engine.tongues import english_name, own_name
 from ui.cards import button
 from ui.conversations import flat
+from ui.desks import stamp
 from ui.words import say
 
 MOST = 1_000_000  # characters of a text
@@ -43,13 +43,8 @@ class Desk:
 
     def stamp(self, language: str) -> str:
         """What changes with it."""
-        names = [
-            language,
-            str(self.speaks),
-            *self.better,
-            *(m for m, _ in (*self.models, *self.chats)),
-        ]
-        return blake2s("\n".join(names).encode(), digest_size=8).hexdigest()
+        rows = (*self.models, *self.chats)
+        return stamp(language, str(self.speaks), *self.better, *(model for model, _ in rows))
 
 
 def desk(d: Desk, language: str) -> str:

@@ -16,6 +16,7 @@ import gradio as gr
 from engine import Capability, Engine, ModelSpec, Voice
 from engine.languages import LANGUAGES
 from ui.conversations import flat
+from ui.desks import tongue
 from ui.header import name_of
 from ui.parts import Seen, reader, session_of, told_by
 from ui.words import say
@@ -101,12 +102,5 @@ def _languages(voices: Sequence[Voice], language: str) -> list[list[str]]:
     ours = ("en", "fr", "pt", "ru")
     codes = {voice.language for voice in voices if voice.language in LANGUAGES}
     ordered = [code for code in ours if code in codes]
-    ordered += sorted(codes - set(ours), key=lambda code: _own(code).casefold())
-    return [["", say("voice.automatic", language)], *([code, _own(code)] for code in ordered)]
-
-
-def _own(code: str) -> str:
-    """A language's name in its own words."""
-    names = LANGUAGES[code].names
-    own = names[0] if code == "en" else names[min(1, len(names) - 1)]
-    return own[:1].upper() + own[1:]
+    ordered += sorted(codes - set(ours), key=lambda code: tongue(code).casefold())
+    return [["", say("voice.automatic", language)], *([code, tongue(code)] for code in ordered)]

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
-import gradio as gr
-
 from engine import Engine
+from ui import desks
+from ui.desks import add_desk
 from ui.header import name_of
-from ui.parts import QUIET, html, reader, told_by
 from ui.translate_views import Desk, desk
-from ui.words import label
 
 TITLE = "translate.tab"
 ORDER = 16
 NEEDS = "translate"
 # The page's script translates by the API; here it gets languages, models and texts.
-VIEW = '<div data-view="desk"></div><p class="aside" role="status" data-view="news"></p>'
+VIEW = f'{desks.VIEW}<p class="aside" role="status" data-view="news"></p>'
 
 
 def build(engine: Engine) -> None:
     """Lay the tab out inside the page that is being built."""
-    with gr.Column(elem_id="translate"):
-        html("translate-view", VIEW)
-    painted = html("translate-desk", visible="hidden")
-    look = gr.Textbox(
-        elem_id="translate-look", visible="hidden", show_label=False, label=label("translate.tab")
-    )
-
-    async def shown(told: str, request: gr.Request) -> Any:
-        """The page looks: it has come, or models came and went."""
-        language = reader(request)
-        found = await asyncio.to_thread(_desk, engine)
-        text = desk(found, language)
-        return gr.skip() if told_by(told).get("stamp") == found.stamp(language) else text
-
-    look.change(shown, look, painted, **{**QUIET, "trigger_mode": "always_last"})
+    add_desk("translate", lambda: _desk(engine), desk, TITLE, VIEW)
 
 
 def _desk(engine: Engine) -> Desk:
