@@ -23,6 +23,7 @@ from engine.events import Done, Event, Loading, Queued
 from engine.faults import is_out_of_memory, shutting_down, wrapped
 from engine.job import Job, deliver
 from engine.line import Line
+from engine.logs import working_for
 from engine.plan import Plan
 from engine.registry import Batcher, ModelSpec
 from engine.requests import Request
@@ -180,9 +181,10 @@ class Lane:
         while (job := self._next(above)) is not None:
             with self._bell:
                 self._waiting.take(job)
-            resident = self._models.get(job.spec) or self._load(job)
-            if resident is not None:
-                self._run(job, resident)
+            with working_for(job.caller.request_id):
+                resident = self._models.get(job.spec) or self._load(job)
+                if resident is not None:
+                    self._run(job, resident)
 
     def _next(self, above: float | None) -> Job | None:
         """The first job that can start now."""
@@ -261,12 +263,8 @@ class Lane:
 
     def _step_batches(self, most: Priority | None) -> None:
         """One step of every batch that has work, or has work as urgent as `most`."""
-        residents: list[Resident] = []
-        for job in self._batches:
-            resident = self._running[job]
-            if resident not in residents and (most is None or job.caller.priority <= most):
-                residents.append(resident)
-        for resident in residents:
+        wanted = (job for job in self._batches if most is None or job.caller.priority <= most)
+        for resident in dict.fromkeys(self._running[job] for job in wanted):
             try:
                 self._step(resident)
                 self._models.watch(resident)

@@ -12,7 +12,8 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +36,16 @@ SECRET = re.compile(
 CONTROL = {n: f"\\x{n:02x}" for n in (*range(32), 127) if chr(n) not in "\n\t"}
 # The request that a piece of code works for; set where a request comes in, carried along by its task.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+@contextmanager
+def working_for(id: str) -> Iterator[None]:
+    """What is logged meanwhile, on this thread, carries the request's id."""
+    mark = request_id.set(id)
+    try:
+        yield
+    finally:
+        request_id.reset(mark)
 
 
 class Named(logging.Filter):

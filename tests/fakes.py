@@ -185,11 +185,13 @@ class Bench:
         priority: Priority = Priority.API,
         keep_alive: float | None = None,
         seconds: float | None = None,
+        request_id: str = "",
     ) -> Job:
         request = ChatRequest(
             messages=(Message.of("user", text),), keep_alive=keep_alive, seconds=seconds
         )
-        return self.lane.submit(model, request, Caller(name=caller, priority=priority))
+        named = Caller(name=caller, priority=priority, request_id=request_id)
+        return self.lane.submit(model, request, named)
 
     def turns(self, count: int = 10) -> None:
         for _ in range(count):

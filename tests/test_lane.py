@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from engine.errors import (
 )
 from engine.events import Done, Loading, Text
 from engine.footprints import Footprint
+from engine.logs import request_id
 from tests.fakes import Bench, key_of, read, run, spec, text_of
 
 A, B, C = spec("a"), spec("b"), spec("c")
@@ -176,3 +178,23 @@ async def test_the_thread_itself_serves_expires_and_ends() -> None:
     finally:
         lane.close()
     assert not lane._thread.is_alive()
+
+
+async def test_what_is_logged_while_it_loads_carries_the_requests_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    seen: list[str] = []
+    load = bench.family.load
+
+    def noted(*given: Any) -> Any:
+        seen.append(request_id.get())
+        return load(*given)
+
+    monkeypatch.setattr(bench.family, "load", noted)
+    jobs = [bench.ask(A, request_id="a1"), bench.ask(B, request_id="b2")]
+    bench.turns()
+    for job in jobs:
+        await read(job)
+    assert seen == ["a1", "b2"]
+    assert request_id.get() == ""
