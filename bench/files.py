@@ -127,35 +127,38 @@ def seconds(command: list[str], count: int = 1) -> float:
     return time.perf_counter() - began
 
 
+@contextlib.contextmanager
+def side_by_side(size: int, place: str | None) -> Iterator[tuple[Server, str, str, Path]]:
+    """Our server and nginx over one file of `size` bytes: the addresses of both files' folders, and ours."""
+    with tempfile.TemporaryDirectory(dir=place) as held:
+        folder = Path(held)
+        with nginx(folder) as port, ours(folder) as server:
+            root = folder / "data" / "files"
+            root.mkdir(parents=True, exist_ok=True)
+            (root / "big.bin").write_bytes(random.randbytes(size))
+            shutil.copy(root / "big.bin", folder / "www" / "big.bin")
+            yield server, f"{server.url}/v1/files", f"http://127.0.0.1:{port}", root
+
+
 def transfers(size: int, repeats: int) -> list[list[str]]:
     """Downloads and an upload beside nginx's, in turn; the first round is not counted."""
     rows = []
-    with tempfile.TemporaryDirectory(dir=_memory()) as place:
-        folder = Path(place)
-        with nginx(folder) as port, ours(folder) as server:
-            source = folder / "source.bin"
-            source.write_bytes(random.randbytes(size))
-            shutil.copy(source, folder / "www" / "big.bin")
-            root = folder / "data" / "files"
-            root.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, root / "big.bin")
-            theirs, mine = f"http://127.0.0.1:{port}", f"{server.url}/v1/files"
-            curl = ["curl", "-sSf", "-o", "/dev/null"]
-            for title, count in (("download", 1), ("8 downloads at once", 8)):
-                mine_ = partial(seconds, [*curl, f"{mine}/download/big.bin"], count)
-                theirs_ = partial(seconds, [*curl, f"{theirs}/big.bin"], count)
-                pair = mine_, theirs_
-                rows.append(compare(title, size * count, *pair, repeats, server, "≥ 0.85×, < 8 MB"))
-            form = ["-F", "path=in", "-F", "existing=replace", "-F", f"files=@{source}"]
-            put = ["-T", str(source), f"{theirs}/put/up.bin"]
-            pair = (
-                partial(seconds, [*curl, *form, f"{mine}/upload"]),
-                partial(seconds, [*curl, *put]),
-            )
-            rows.append(
-                compare("upload (form; nginx: PUT)", size, *pair, repeats, server, "≥ 0.7×, < 8 MB")
-            )
-            assert (root / "in" / "source.bin").read_bytes() == source.read_bytes()
+    curl = ["curl", "-sSf", "-o", "/dev/null"]
+    with side_by_side(size, None) as (server, mine, theirs, _):
+        for title, count in (("download", 1), ("8 downloads at once", 8)):
+            mine_ = partial(seconds, [*curl, f"{mine}/download/big.bin"], count)
+            theirs_ = partial(seconds, [*curl, f"{theirs}/big.bin"], count)
+            pair = mine_, theirs_
+            rows.append(compare(title, size * count, *pair, repeats, server, "≥ 0.85×, < 8 MB"))
+    with side_by_side(size, _memory()) as (server, mine, theirs, root):
+        source = root / "big.bin"
+        form = ["-F", "path=in", "-F", "existing=replace", "-F", f"files=@{source}"]
+        put = ["-T", str(source), f"{theirs}/put/up.bin"]
+        pair = partial(seconds, [*curl, *form, f"{mine}/upload"]), partial(seconds, [*curl, *put])
+        rows.append(
+            compare("upload (form; nginx: PUT)", size, *pair, repeats, server, "≥ 0.7×, < 8 MB")
+        )
+        assert (root / "in" / "big.bin").read_bytes() == source.read_bytes()
     return rows
 
 

@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 PIECE = 4_000_000  # bytes that one system call may send
+NEAR = 1_000_000  # of what is in memory: the event loop stands still meanwhile, a fraction of a millisecond
 EXTENSION = "http.response.zerocopysend"
 
 
@@ -76,23 +77,43 @@ class SendsFiles(HttpToolsProtocol):
 
 
 async def _copy(socket: int, file: int, offset: int, count: int) -> None:
-    """The system copies; in a thread, since the file may have to come from a slow disk first."""
+    """The system copies: here what is in memory, in a thread what may have to come from a slow disk first."""
     loop = asyncio.get_running_loop()
     while count:
-        call = loop.run_in_executor(None, os.sendfile, socket, file, offset, min(count, PIECE))
         try:
-            sent = await asyncio.shield(call)
+            if _in_memory(file, offset + min(count, NEAR) - 1):
+                sent = os.sendfile(socket, file, offset, min(count, NEAR))
+                await asyncio.sleep(0)
+            else:
+                call = loop.run_in_executor(
+                    None, os.sendfile, socket, file, offset, min(count, PIECE)
+                )
+                sent = await _unhurt(call)
         except BlockingIOError:
             await _writable(loop, socket)
             continue
-        except asyncio.CancelledError:
-            await asyncio.wait([call])  # the numbers of the files may not be used again before
-            call.exception()
-            raise
         if not sent:
             raise EOFError("the file is shorter than it was")
         offset += sent
         count -= sent
+
+
+def _in_memory(file: int, offset: int) -> bool:
+    """Whether a byte of the file can be read without waiting; False also where that cannot be told."""
+    try:
+        return os.preadv(file, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except (OSError, AttributeError):  # not there yet, or no file system or system that tells
+        return False
+
+
+async def _unhurt(call: asyncio.Future[int]) -> int:
+    """What a thread's call gives. Whoever is cancelled waits for its end: it holds the numbers of open files."""
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await asyncio.wait([call])
+        call.exception()
+        raise
 
 
 async def _writable(loop: asyncio.AbstractEventLoop, socket: int) -> None:
