@@ -329,7 +329,10 @@ def main() -> None:
     size = given.megabytes * MB
     if "transfers" in given.only:
         head = ["", "Atelier", "nginx", "ratio", "memory growth", "goal"]
-        note = "Median of the rounds, curl on loopback, files in memory; both in turn. Growth: the largest one."
+        note = (
+            "Median of the rounds, curl on loopback, both in turn; what is sent lies in the disk's cache, the upload"
+            " goes to memory. Growth: the largest one."
+        )
         table("Files beside nginx", head, transfers(size, given.repeats), note)
     if "bodies" in given.only:
         head = [

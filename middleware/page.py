@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
 from starlette.requests import Request
@@ -129,6 +129,7 @@ class Page:
         from starlette.middleware.cors import CORSMiddleware
 
         _no_fetching()
+        _light_sessions()
         blocks, keywords = self._build()
         parent = FastAPI(openapi_url=None)  # Gradio leaves CORS to a parent that has its own
         origins = Origins(self._settings)
@@ -183,6 +184,27 @@ def _no_fetching() -> None:
         raise BadValue("This server opens no URL for a page. Upload the file instead.")
 
     processing_utils.async_ssrf_protected_get = refuse
+
+
+def _light_sessions() -> None:
+    """Keep Gradio from describing every component anew for each page that opens, and what each one last held.
+
+    Both are for links to the state of a page, which we do not offer. For a page of ours that is a tenth of a second
+    of the event loop, and memory for each of the last 10,000 pages.
+    """
+    from gradio.state_holder import SessionState
+
+    begin = SessionState.__init__
+    if begin.__module__ == __name__:
+        return
+
+    def begin_light(self: SessionState, blocks: Any) -> None:
+        bare: Any = SimpleNamespace(default_config=blocks.default_config, blocks={})
+        begin(self, bare)
+
+    SessionState.__init__ = begin_light
+    SessionState._update_config = lambda self, key: None
+    SessionState._update_value_in_config = lambda self, key, value: None
 
 
 class _NoStubs(MetaPathFinder):

@@ -153,3 +153,11 @@ def test_the_queue_runs(server: Served):
     with server.client() as client:
         said = probes.send(client, 1, [2])
     assert '"success":true' in said.replace(" ", "")
+
+
+def test_a_page_that_opened_is_forgotten_but_for_its_state(server: Served):
+    """Gradio's own ways keep a description of every component, with what it last held, for each page that opened."""
+    with server.client() as client:
+        assert '"success":true' in probes.send(client, 1, [2]).replace(" ", "")
+    sessions = server.app.page.app.state_holder.session_data  # type: ignore[union-attr]
+    assert sessions and all(session.config_values == {} for session in sessions.values())
