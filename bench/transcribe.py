@@ -40,7 +40,7 @@ def folder() -> Path:
 def row() -> str:
     return (
         f'[[model]]\nid = "{MODEL}"\nfamily = "whisper"\ndoes = ["transcribe"]\npath = "{folder()}"\n'
-        f"options = {{ beams = 1, max_new_tokens = {TOKENS} }}\n"
+        f"options = {{ beams = 1, max_new_tokens = {TOKENS}, retries = 0 }}\n"
     )
 
 

@@ -36,6 +36,7 @@ from engine.waiting import Waiting
 log = logging.getLogger("atelier.lane")
 SHARE = 9.0  # while a long job runs, more urgent work gets up to nine times as long as it does
 MOMENT = 0.05  # seconds: the least a turn is taken for
+GRAIN = 0.02  # seconds that a long job works before its equals have a step: a short one is not held up by each
 
 
 class Lane:
@@ -221,8 +222,8 @@ class Lane:
             self.put(sharer, Loading(model, None, note))
         self.flush()
         began = self.clock()
-        try:
-            self._models.check(job.spec)  # it may have failed for the job before
+        try:  # it may have failed for the job before
+            self._models.check(job.spec)
             return self._models.load(job.spec)
         except AtelierError as error:
             self.fail(job, error)
@@ -294,20 +295,23 @@ class Lane:
             self._drop(newest, resident)
             self.fail(newest, wrapped(error, resident.spec.id, newest.caller.request_id))
 
-    def give_way(self, job: Job, worked: float) -> None:
-        """In the middle of a long job, which just worked for so many seconds: a step for its equals,
-        and a good share for the more urgent."""
-        self._step_batches(most=job.caller.priority)
+    def give_way(self, job: Job, worked: float) -> bool:
+        """In the middle of a long job, which worked for so many seconds: a step for its equals if that is a `GRAIN`,
+        and a good share for the more urgent. True: somebody had a turn."""
+        if shared := worked >= GRAIN:
+            self._step_batches(most=job.caller.priority)
         self._start_waiting(above=job.urgency)
         until = self.clock() + SHARE * max(MOMENT, worked)
         while self.clock() < until:
             urgent = [j for j in self._batches if j.caller.priority < job.caller.priority]
             if not urgent:
                 break
+            shared = True
             self._step_batches(most=min(j.caller.priority for j in urgent))
             self.flush()
             self._start_waiting(above=job.urgency)
         self._tell_positions()
+        return shared
 
     # Endings
 

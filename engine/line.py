@@ -37,8 +37,7 @@ class Line:
         if self._batched:
             return
         lane.flush()
-        if not job.over:
-            lane.give_way(job, lane.clock() - self._since)
+        if not job.over and lane.give_way(job, lane.clock() - self._since):
             self._since = lane.clock()
 
     def _check(self) -> None:

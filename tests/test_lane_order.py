@@ -128,6 +128,7 @@ async def test_a_long_job_does_not_give_way_to_its_equals_but_steps_their_batche
     batch = spec("batch", batch=True)
     running = bench.ask(batch, "chat")
     bench.lane.turn()
+    bench.family.script = lambda n, request, emit: bench.clock.pass_(0.03)
     bench.ask(A, "long")
     late = bench.ask(B, "late")
     bench.turns()
@@ -135,6 +136,19 @@ async def test_a_long_job_does_not_give_way_to_its_equals_but_steps_their_batche
     assert log.index("batch:chat:1") < log.index("a:long:2")
     assert log.index("a:long:2") < log.index("b:late:0")
     assert await text_of(running) == await text_of(late) == "0 1 2 "
+
+
+async def test_a_short_job_is_not_held_up_at_each_emit_by_its_equals() -> None:
+    bench = Bench()
+    batch = spec("batch", batch=True)
+    running = bench.ask(batch, "chat")
+    bench.lane.turn()
+    bench.family.script = lambda n, request, emit: bench.clock.pass_(0.002)
+    short = bench.ask(A, "short")
+    bench.turns()
+    log = [e for e in bench.family.log if ":" in e]
+    assert log.index("a:short:2") < log.index("batch:chat:1")
+    assert await text_of(running) == await text_of(short) == "0 1 2 "
 
 
 async def test_a_flood_of_urgent_work_leaves_a_long_job_its_share() -> None:

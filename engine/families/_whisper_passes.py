@@ -81,6 +81,7 @@ class Passes:
         self._ids = loaded.model.hf_tokenizer.get_vocab(with_added_tokens=True)
         self._beams = int(spec.options.get("beams") or BEAMS)
         self._longest = int(spec.options.get("max_new_tokens") or 0)
+        self._warmer = WARMER[: int(spec.options.get("retries", len(WARMER)))]
         self._tokenizer = cache(self._build_tokenizer)
         self._suppressed = cache(self._find_suppressed)
         self.multilingual = len(loaded.languages) > 1
@@ -102,7 +103,7 @@ class Passes:
         lines = []
         for place, (task, tokenizer) in enumerate(zip(tasks, tokenizers, strict=True)):
             tokens = results[place].sequences_ids[0]
-            if task.temperature == 0 and _repeats(tokenizer, tokens):
+            if task.temperature == 0 and self._warmer and _repeats(tokenizer, tokens):
                 tokens = self._again(features[place], prompts[place], tokenizer)
             lines.append(self._lines(tokens, tokenizer, task, results[place]))
         if tasks[0].words:
@@ -177,7 +178,7 @@ class Passes:
         """A piece whose text repeated itself, tried warmer until it does not."""
         encoded = self._model.encode(features[None])
         tokens: list[int] = []
-        for temperature in WARMER:
+        for temperature in self._warmer:
             tokens = self._generate(encoded, [prompt], tokenizer, temperature)[0].sequences_ids[0]
             if not _repeats(tokenizer, tokens):
                 break
