@@ -11,20 +11,18 @@ from typing import Any, Literal
 import orjson
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from engine import ChatRequest, Event, Message, Result, Text
 from routers import wire
 from routers.addresses import fetched
-from routers.bodies import Body, Sampling, build, example, parts_of, shown
+from routers.bodies import EVENTS, Body, Lenient, Sampling, build, example, parts_of, shown
 from routers.refusals import plain
 
 
-class Turn(BaseModel):
+class Turn(Lenient):
     """One message."""
-
-    model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -121,7 +119,8 @@ async def load_model(body: LoadBody, http: HttpRequest) -> Response:
             "message": {"role": "assistant", "content": "Bonjour !"},
             "usage": {"input_tokens": 5, "output_tokens": 2},
             "processing_time": 0.2,
-        }
+        },
+        also=(EVENTS,),
     ),
 )
 async def generate(body: GenerateBody, http: HttpRequest) -> Response:
