@@ -106,7 +106,7 @@ async def load_model(body: LoadBody, http: HttpRequest) -> Response:
     spec = engine.registry.find(body.model_name)
     seconds = await wire.until_gone(http.receive, engine.load(spec.id))
     if "chat" in spec.does:
-        engine.sessions.get(http.state.session).model = spec.id
+        await engine.choose_for(http.state.session, spec.id)
     return wire.json({"status": "success", "model": spec.id, "load_time": round(seconds, 3)})
 
 
@@ -157,4 +157,4 @@ async def session(http: HttpRequest) -> Response:
     responses=example({"stopped": 1}),
 )
 async def stop(http: HttpRequest) -> Response:
-    return wire.json({"stopped": wire.engine_of(http).stop(http.state.session)})
+    return wire.json({"stopped": await wire.engine_of(http).stop_everywhere(http.state.session)})
