@@ -42,6 +42,7 @@ from routers import (
     signin,
     vision,
 )
+from routers.describing import describe
 from routers.lifting import Lifting
 from routers.refusals import Refusals
 from routers.wire import Gone, Pace, nobody
@@ -147,8 +148,8 @@ def build_api(engine: Engine, access: Access, lifespan: Lifespan, cookie: str) -
     app.state.routes = tuple(route for module in ROUTERS for route in _routes(module.router))
     for module in ROUTERS:
         app.include_router(module.router)
-    describe = app.openapi
-    app.openapi = cache(lambda: _secured(describe()))  # type: ignore[method-assign]
+    plain = app.openapi
+    app.openapi = cache(lambda: describe(plain(), refusals.shape_of, FREE))  # type: ignore[method-assign]
     return app
 
 
@@ -157,16 +158,6 @@ def _routes(router: APIRouter) -> Iterator[BaseRoute]:
     for route in router.routes:
         inner = getattr(route, "original_router", None)
         yield from _routes(inner) if inner is not None else (route,)
-
-
-def _secured(schema: dict[str, Any]) -> dict[str, Any]:
-    """The description, saying that a bearer token may be needed."""
-    bearer = {"bearer": {"type": "http", "scheme": "bearer"}}
-    schema.setdefault("components", {})["securitySchemes"] = bearer
-    for path, operations in schema["paths"].items():
-        for operation in operations.values():
-            operation["security"] = [] if path in FREE else [{"bearer": []}]
-    return schema
 
 
 @cache

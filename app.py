@@ -75,7 +75,7 @@ class Application:
     def __init__(self, engine: Engine, build_page: Build) -> None:
         settings = engine.settings
         self.engine = engine
-        access = Access(settings)
+        access = Access(settings, shared=engine.shared)
         self.api = build_api(engine, access, self._live, COOKIE)
         refuse = self.api.state.refuse
         self.page = Page(build_page, settings, refuse)
@@ -323,6 +323,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     except FileNotFoundError as error:
         sys.exit(str(error))
     if settings.workers > 1:
+        if not settings.redis_url:
+            print(
+                "Several processes know of each other through Redis alone (ATELIER_REDIS_URL): without it sign-ins,"
+                " sessions, stop and rates belong to the process that was asked.",
+                file=sys.stderr,
+                flush=True,
+            )
         _hand_down(settings)
         print(
             f"Atelier: {settings.workers} processes on {settings.host}:{settings.port}", flush=True

@@ -10,33 +10,44 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from engine.errors import Limited, NoToken
 from engine.settings import Settings
+from engine.shared import Shared
 
 Rank = Literal["user", "admin"]
 
 LIFETIME = 30 * 86_400.0
 SESSIONS = 10_000
 GUESSES = 10
+SIGNED = "signed"  # the fact: a session's rank and the end of its time
 WINDOW = 300.0
 ADDRESSES = 10_000
 
 
 class Access:
-    """The tokens of the settings and the sign-in sessions, in memory.
+    """The tokens of the settings and the sign-in sessions, in memory; other processes hear of them.
 
     Args:
         clock: seconds, monotonic; a test brings its own.
+        shared: what the processes of one server tell each other. They are told a session's digest, never itself.
 
     Attributes:
         is_open: no token is asked for (the admin calls may still need theirs).
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+        shared: Shared | None = None,
+    ) -> None:
         self._clock = clock
+        self._shared = shared or Shared()
+        self._shared.hold(SIGNED, self._heard, self._loaded)
+        self._shared.answer("wrong token", self._guessed)
         self._token = _digest(settings.token) if settings.token else b""
         self._admin = _digest(settings.admin_token) if settings.admin_token else b""
         own = settings.pokemon_bearer_token
@@ -73,10 +84,10 @@ class Access:
 
     def rank_of_session(self, session: str) -> Rank | None:
         """The rank of a sign-in session that is still valid."""
-        expires, rank = self._sessions.get(session, (0.0, None))
+        expires, rank = self._sessions.get(_name(session), (0.0, None))
         return rank if expires > self._clock() else None
 
-    def sign_in(self, token: str, address: str) -> str:
+    async def sign_in(self, token: str, address: str) -> str:
         """Trade a token for a new session.
 
         Raises:
@@ -84,26 +95,61 @@ class Access:
             NoToken: this one is wrong.
         """
         now = self._clock()
-        wrong = self._wrong.setdefault(address, deque(maxlen=GUESSES))
-        self._wrong.move_to_end(address)
-        while len(self._wrong) > ADDRESSES:
-            self._wrong.popitem(last=False)
+        wrong = self._guesses(address)
         if len(wrong) == GUESSES and now - wrong[0] < WINDOW:
             wait = WINDOW - (now - wrong[0])
             raise Limited(f"Too many wrong tokens. Wait {wait:.0f} seconds.", retry_after=wait)
         rank = self.rank_of_token(token)
         if rank is None:
             wrong.append(now)
+            await self._shared.ask("wrong token", address)
             raise NoToken("This token is not the right one. It is what ATELIER_TOKEN was set to.")
         session = secrets.token_urlsafe(32)
-        self._sessions[session] = (now + LIFETIME, rank)
-        while len(self._sessions) > SESSIONS:
-            self._sessions.popitem(last=False)
+        value = f"{rank} {time.time() + LIFETIME:.0f}"
+        self._heard(_name(session), value)
+        await self._shared.keep(SIGNED, _name(session), value, LIFETIME)
         return session
 
-    def sign_out(self, session: str) -> None:
+    async def sign_out(self, session: str) -> None:
         """Forget a session; nothing happens when there is none."""
-        self._sessions.pop(session, None)
+        if self._sessions.pop(_name(session), None) is not None:
+            await self._shared.forget(SIGNED, _name(session))
+
+    def _guesses(self, address: str) -> deque[float]:
+        """When an address was wrong lately."""
+        wrong = self._wrong.setdefault(address, deque(maxlen=GUESSES))
+        self._wrong.move_to_end(address)
+        while len(self._wrong) > ADDRESSES:
+            self._wrong.popitem(last=False)
+        return wrong
+
+    # What other processes tell
+
+    def _guessed(self, address: str) -> int:
+        self._guesses(address).append(self._clock())
+        return 0
+
+    def _heard(self, name: str, value: str | None) -> None:
+        """A session began (its rank and the end of its time), or ended."""
+        rank, _, until = (value or "").partition(" ")
+        if rank not in ("user", "admin"):
+            self._sessions.pop(name, None)
+            return
+        expires = self._clock() + float(until) - time.time()
+        self._sessions[name] = (expires, "admin" if rank == "admin" else "user")
+        while len(self._sessions) > SESSIONS:
+            self._sessions.popitem(last=False)
+
+    def _loaded(self, sessions: Mapping[str, str]) -> None:
+        """All that there are; what is not among them was ended while this process did not hear."""
+        self._sessions.clear()
+        for name, value in sessions.items():
+            self._heard(name, value)
+
+
+def _name(session: str) -> str:
+    """What a session goes by here and between processes; nobody can sign in with it."""
+    return _digest(session).hex()
 
 
 def _digest(token: str) -> bytes:

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -123,7 +124,12 @@ class Adoption:
 
     def _folder(self, text: str) -> ModelSpec:
         """The row of a local folder in hub layout."""
-        folder = Path(text).expanduser().resolve()
+        try:
+            folder = Path(text).expanduser().resolve()
+        except (OSError, RuntimeError, ValueError):  # too long, nobody's home, a NUL
+            raise BadValue(
+                "This is no path of this machine. Paste a folder's whole path.", param="source"
+            ) from None
         if folder.suffix.lower() == ".gguf":
             raise BadValue(GGUF, param="source")
         name = SPOKEN.sub("-", folder.name).strip("-.") or "model"
@@ -268,7 +274,11 @@ def _is_path(text: str) -> bool:
     marked = text.startswith(("/", "~", "./", "../", ".\\", "\\\\")) or re.match(
         r"[A-Za-z]:\\", text
     )
-    return bool(marked) or text.lower().endswith(".gguf") or Path(text).expanduser().is_dir()
+    if marked or text.lower().endswith(".gguf"):
+        return True
+    with suppress(OSError, ValueError):  # a name that no file can have
+        return Path(text).is_dir()
+    return False
 
 
 def _not_a_model(name: str, files: Collection[str]) -> BadValue:

@@ -45,7 +45,10 @@ class Door(BaseSettings):
         description='Rates for every caller ("100/minute;1000/hour"), "seed" for the seeds\' own.',
     )
     redis_url: str = named(
-        "", "Shares rates and kept answers between processes.", "ATELIER_REDIS_URL", "REDIS_URL"
+        "",
+        "Shares rates, answers, sign-ins, sessions and stop between processes.",
+        "ATELIER_REDIS_URL",
+        "REDIS_URL",
     )
     body_limit: int = Field(100_000_000, ge=1, description="Largest request body in bytes.")
     header_timeout: float = Field(

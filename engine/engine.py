@@ -34,6 +34,7 @@ from engine.discovery import Servers
 from engine.documents import Documents
 from engine.download_rows import DownloadRows
 from engine.downloads import Downloads
+from engine.elsewhere import Elsewhere
 from engine.errors import AtelierError
 from engine.events import Done, Event, Loading, Result, Usage
 from engine.files import Files
@@ -52,6 +53,7 @@ from engine.remote_lane import RemoteLane
 from engine.requests import ChatRequest, Request, SpeakRequest
 from engine.sessions import Sessions
 from engine.settings import Settings
+from engine.shared import Shared
 from engine.speaking import find_speaker
 from engine.status import EngineStatus
 from engine.translating import Translates
@@ -64,7 +66,7 @@ log = logging.getLogger("atelier.engine")
 
 
 @dataclass(slots=True)
-class Engine(Models, Composed, Chains, Translates):
+class Engine(Models, Composed, Chains, Translates, Elsewhere):
     """Everything behind the door. Build it with `Engine.build`; use it between `start` and `close`.
 
     Attributes:
@@ -80,6 +82,7 @@ class Engine(Models, Composed, Chains, Translates):
         servers: other servers, whose models are in the catalog as well.
         turns: answers being written into a conversation, detached from any page.
         answers: those that may be given once more within the hour.
+        shared: what several processes of this server tell each other.
         documents: stored ones, read in the background.
         files: the files area.
         monitor: the machine, numbers for Prometheus, the log's last lines, containers.
@@ -105,6 +108,7 @@ class Engine(Models, Composed, Chains, Translates):
     dialogues: Dialogues = field(default_factory=Dialogues)
     turns: Turns = field(init=False)
     answers: Answers = field(init=False)
+    shared: Shared = field(init=False)
     documents: Documents = field(init=False)
     media: Media = field(init=False)
     files: Files = field(init=False)
@@ -121,6 +125,8 @@ class Engine(Models, Composed, Chains, Translates):
     def __post_init__(self) -> None:
         self.adoption = Adoption(self.settings, self.registry, self.families, self.servers)
         self.answers = Answers(self.settings.redis_url)
+        self.shared = Shared(self.settings.redis_url)
+        self.join_others()
         self.files = Files(self.settings)
         self.monitor = Monitor(self.settings, VERSION, self.status, self.made)
         self.lane.hear(self.monitor.metrics)
@@ -183,6 +189,7 @@ class Engine(Models, Composed, Chains, Translates):
         self.files.start()
         self.monitor.start()
         self.creatures.start()
+        await self.shared.start()
 
     async def close(self) -> None:
         """End what runs, unload the models, write the last rows."""
@@ -190,6 +197,7 @@ class Engine(Models, Composed, Chains, Translates):
             self._chores.cancel()
             with suppress(asyncio.CancelledError):
                 await self._chores
+        await self.shared.close()
         await self.media.close()
         await self.files.close()
         await self.servers.close()

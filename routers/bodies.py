@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine import BadValue, ImagePart, TextPart, Tool
 from routers.lifting import lifted
@@ -23,6 +23,7 @@ R = TypeVar("R", bound=BaseModel)
 NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 PIECE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+EVENTS = "text/event-stream"
 DURATION = re.compile(rf"[+-]?(?:{PIECE.pattern})+")
 # A red disc of 16 pixels, for examples.
 DISC = (
@@ -33,7 +34,25 @@ UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, 
 log = logging.getLogger("atelier.wire")
 
 
-class Lenient(BaseModel):
+class Strict(BaseModel):
+    """An object as JSON has it: `"1"` is no number, 0 is no boolean, and 5.0 is an integer.
+
+    Forms hold texts alone: they are read with `strict=False`.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        """Whole numbers, however they were written."""
+        if not isinstance(value, dict):
+            return value
+        whole = {k: int(v) for k, v in value.items() if type(v) is float and v.is_integer()}
+        return value | whole if whole else value
+
+
+class Lenient(Strict):
     """A part of a body; what nobody knows in it is passed over."""
 
     model_config = ConfigDict(extra="ignore")
@@ -61,12 +80,15 @@ def shown(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]})
 
 
-def example(value: Any, media: str = "application/json") -> dict[int | str, dict[str, Any]]:
-    """The documented answer of a route."""
-    return {200: {"description": "Done", "content": {media: {"example": value}}}}
+def example(
+    value: Any, media: str = "application/json", *, also: tuple[str, ...] = ()
+) -> dict[int | str, dict[str, Any]]:
+    """The documented answer of a route; `also`: the media types that it may have besides."""
+    content: dict[str, Any] = {media: {"example": value}, **{other: {} for other in also}}
+    return {200: {"description": "Done", "content": content}}
 
 
-class Body(BaseModel):
+class Body(Strict):
     """A request body. Fields it does not have are taken, ignored and named in `X-Ignored-Params`."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())

@@ -11,20 +11,18 @@ from typing import Any, Literal
 import orjson
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from engine import ChatRequest, Event, Message, Result, Text
 from routers import wire
 from routers.addresses import fetched
-from routers.bodies import Body, Sampling, build, example, parts_of, shown
+from routers.bodies import EVENTS, Body, Lenient, Sampling, build, example, parts_of, shown
 from routers.refusals import plain
 
 
-class Turn(BaseModel):
+class Turn(Lenient):
     """One message."""
-
-    model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -108,7 +106,7 @@ async def load_model(body: LoadBody, http: HttpRequest) -> Response:
     spec = engine.registry.find(body.model_name)
     seconds = await wire.until_gone(http.receive, engine.load(spec.id))
     if "chat" in spec.does:
-        engine.sessions.get(http.state.session).model = spec.id
+        await engine.choose_for(http.state.session, spec.id)
     return wire.json({"status": "success", "model": spec.id, "load_time": round(seconds, 3)})
 
 
@@ -121,7 +119,8 @@ async def load_model(body: LoadBody, http: HttpRequest) -> Response:
             "message": {"role": "assistant", "content": "Bonjour !"},
             "usage": {"input_tokens": 5, "output_tokens": 2},
             "processing_time": 0.2,
-        }
+        },
+        also=(EVENTS,),
     ),
 )
 async def generate(body: GenerateBody, http: HttpRequest) -> Response:
@@ -158,4 +157,4 @@ async def session(http: HttpRequest) -> Response:
     responses=example({"stopped": 1}),
 )
 async def stop(http: HttpRequest) -> Response:
-    return wire.json({"stopped": wire.engine_of(http).stop(http.state.session)})
+    return wire.json({"stopped": await wire.engine_of(http).stop_everywhere(http.state.session)})

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from engine import Event, Image, ImageRequest, Lora, Progress, Result
 from engine.recipes import read_recipe
 from routers import wire
-from routers.bodies import DISC, Body, build, bytes_of, example, seconds_of, shown
+from routers.bodies import DISC, EVENTS, Body, build, bytes_of, example, seconds_of, shown
 from routers.refusals import plain
 
 SHOWN = {
@@ -171,7 +171,7 @@ async def models(http: HttpRequest) -> Response:
 @router.post(
     "/v1/ai/image/generate",
     summary="Draw a picture; streamed, with its progress",
-    responses=example(SHOWN),
+    responses=example(SHOWN, also=(EVENTS,)),
 )
 async def generate(body: GenerateBody, http: HttpRequest) -> Response:
     return await _answer(parse(body), body, http)
@@ -180,7 +180,7 @@ async def generate(body: GenerateBody, http: HttpRequest) -> Response:
 @router.post(
     "/v1/ai/image/refine",
     summary="Draw a picture anew, from another or under a mask",
-    responses=example(SHOWN),
+    responses=example(SHOWN, also=(EVENTS,)),
 )
 async def refine(body: RefineBody, http: HttpRequest) -> Response:
     return await _answer(parse_refining(body), body, http)

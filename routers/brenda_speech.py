@@ -37,7 +37,7 @@ from engine.references import LARGEST, is_recording
 from engine.sound_formats import SOUND_FORMATS, SoundWriter, as_pcm, encode, sound_format, wav
 from engine.sounds import decode
 from routers import wire
-from routers.bodies import Body, build, bytes_of, example, shown
+from routers.bodies import EVENTS, Body, build, bytes_of, example, shown
 from routers.refusals import plain
 
 error = plain
@@ -290,7 +290,8 @@ async def sample(
             "duration": 1.62,
             "model": "espeak-ng",
             "processing_time": 0.05,
-        }
+        },
+        also=(EVENTS,),
     ),
 )
 async def text_to_speech(body: SpeakBody, http: HttpRequest) -> Response:

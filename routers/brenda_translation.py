@@ -31,7 +31,7 @@ from engine import (
 from engine.tongues import english_name, own_name, parse_name
 from engine.translated_files import Translatable, open_file
 from routers import wire
-from routers.bodies import Body, build, example, ignored_names, seconds_of, shown
+from routers.bodies import EVENTS, Body, build, example, ignored_names, seconds_of, shown
 from routers.refusals import plain
 
 PATHS = ("/v1/translate/",)
@@ -153,7 +153,8 @@ async def languages(http: HttpRequest, model: str | None = None) -> Response:
             "detected": None,
             "untranslated": [],
             "processing_time": 0.02,
-        }
+        },
+        also=(EVENTS,),
     ),
 )
 async def translate(body: TranslateBody, http: HttpRequest) -> Response:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi import Request as HttpRequest
 from fastapi.routing import APIRoute
+from pydantic import ConfigDict
 from starlette.responses import Response
 
 from engine import (
@@ -73,12 +74,16 @@ MaxTokens = Annotated[int | None, Form(description="New tokens at most.")]
 class ReadingQuery(Lenient):
     """The form's fields of a reading once more: the published examples put them here or there."""
 
+    model_config = ConfigDict(strict=False)
+
     model: str | None = None
     language: str | None = None
 
 
 class ChatQuery(Lenient):
     """The form's fields of a question once more."""
+
+    model_config = ConfigDict(strict=False)
 
     prompt: str | None = None
     model: str | None = None

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi import Request as HttpRequest
+from pydantic import BeforeValidator, WithJsonSchema
 from starlette.responses import Response, StreamingResponse
 
 from engine import USAGE_FILES, Filters, Row, export_usage
@@ -26,13 +27,35 @@ MORE = (
 router = APIRouter()
 By = Literal["model", "day", "dialect", "project", "task", "caller", "user_key", "status"]
 Word = Annotated[str | None, Query(max_length=256)]
+LATEST = 4_000_000_000  # seconds since 1970, in the year 2096
+
+
+def _near(value: Any) -> Any:
+    """Refuse a number of seconds that is no time of ours; dates are read as they are."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return value
+    if not 0 <= seconds <= LATEST:
+        raise ValueError(f"seconds since 1970 lie between 0 and {LATEST}")
+    return value
+
+
+Moment = Annotated[
+    datetime | None,
+    BeforeValidator(_near),
+    Query(description="ISO 8601, UTC where no zone is said; or seconds since 1970."),
+    WithJsonSchema({"anyOf": [
+        {"type": "string", "format": "date-time"},
+        {"type": "number", "minimum": 0, "maximum": LATEST},
+        {"type": "null"},
+    ]}),
+]  # fmt: skip
 
 
 def chosen(
-    since: Annotated[
-        datetime | None, Query(description="ISO 8601; UTC where no zone is said.")
-    ] = None,
-    until: datetime | None = None,
+    since: Moment = None,
+    until: Moment = None,
     project: Word = None,
     model: Word = None,
     user_key: Word = None,
@@ -125,7 +148,11 @@ async def sums(
 @router.get(
     "/api/v1/admin/usage/export",
     summary="The rows as CSV or Parquet, oldest first, without their texts",
-    responses=example("id,started_at,request_id,dialect,model,task,…", USAGE_FILES["csv"]),
+    responses=example(
+        "id,started_at,request_id,dialect,model,task,…",
+        USAGE_FILES["csv"],
+        also=(USAGE_FILES["parquet"],),
+    ),
 )
 async def export(
     http: HttpRequest, filters: Chosen, format: Literal["csv", "parquet"] = "csv"

@@ -25,6 +25,8 @@ PATHS = ("/v1/monitor/",)
 ADMIN = (("POST", "/v1/monitor/containers/"), ("*", "/v1/monitor/logs"))
 error = plain
 router = APIRouter(tags=["Monitoring"])
+Action = Literal["start", "stop", "restart"]
+ACTIONS: tuple[Action, ...] = ("start", "stop", "restart")
 Tail = Annotated[int, Query(ge=1, le=5000, description="Lines from the end.")]
 
 LOAD = {
@@ -159,16 +161,22 @@ async def containers(http: HttpRequest) -> Response:
     return wire.json([described(container) for container in found])
 
 
-@router.post(
-    "/v1/monitor/containers/{container_id}/{action}",
-    summary="Start, stop or restart a container",
-    responses=example({"status": "success", "action": "start", "container": CONTAINER}),
-)
-async def act(
-    container_id: str, action: Literal["start", "stop", "restart"], http: HttpRequest
-) -> Response:
-    container = await wire.engine_of(http).monitor.containers.act(container_id, action)
-    return wire.json({"status": "success", "action": action, "container": described(container)})
+def _acting(action: Action) -> None:
+    """The route of one action."""
+
+    @router.post(
+        f"/v1/monitor/containers/{{container_id}}/{action}",
+        summary=f"{action.capitalize()} a container",
+        responses=example({"status": "success", "action": action, "container": CONTAINER}),
+        operation_id=f"{action}_container",
+    )
+    async def act(container_id: str, http: HttpRequest) -> Response:
+        container = await wire.engine_of(http).monitor.containers.act(container_id, action)
+        return wire.json({"status": "success", "action": action, "container": described(container)})
+
+
+for each in ACTIONS:
+    _acting(each)
 
 
 @router.get(

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from engine import BadValue, Done, Event, OcrRequest, Page, Progress, Result, bind, fold
 from engine.exports import EXPORTS
 from routers import ocr_documents, readings, wire
-from routers.bodies import build, example, seconds_of, shown
+from routers.bodies import EVENTS, build, example, seconds_of, shown
 from routers.ocr_shapes import (
     PAGE,
     PDF,
@@ -121,7 +121,9 @@ OCR = wire.Dialect("ocr", stream, reply, error, fold=folded)
 @router.post(
     "/v1/ocr/read",
     summary="Read documents: PDFs, TIFFs and pictures, as a form or as JSON",
-    responses=example(ANSWER),
+    responses=example(
+        ANSWER, also=("text/plain", "text/markdown", "text/html", "application/pdf", EVENTS)
+    ),
     openapi_extra=described(ReadBody),
 )
 async def read(http: HttpRequest) -> Response:

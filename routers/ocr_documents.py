@@ -197,7 +197,11 @@ async def again(id: str, body: AgainBody, http: HttpRequest) -> Response:
 @router.get(
     "/v1/ocr/documents/{id}/export",
     summary="What was read as one file: text, Markdown, JSON, hOCR or a searchable PDF",
-    responses=example("the bytes of the file", "application/pdf"),
+    responses=example(
+        "the bytes of the file",
+        "application/pdf",
+        also=("text/plain", "text/markdown", "text/html", "application/json"),
+    ),
     response_class=Response,
 )
 async def export(

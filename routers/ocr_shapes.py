@@ -118,7 +118,7 @@ async def _form(http: HttpRequest, kind: type[B]) -> tuple[B, list[File]]:
             elif value != "":
                 fields[name] = value
     fields.pop("documents", None)  # a list of base64 is JSON's
-    return _checked(kind, fields), files
+    return _checked(kind, fields, strict=False), files
 
 
 async def _json(http: HttpRequest, kind: type[B]) -> tuple[B, list[File]]:
@@ -146,9 +146,9 @@ class NamedBody(DocumentsBody):
         return [self.name] if self.name else []
 
 
-def _checked(kind: type[B], value: Any) -> B:
+def _checked(kind: type[B], value: Any, strict: bool = True) -> B:
     try:
-        return kind.model_validate(value)
+        return kind.model_validate(value, strict=strict)
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_url=False)) from None
 

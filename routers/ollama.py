@@ -221,7 +221,8 @@ TOOK = {
             "done": True,
             "done_reason": "stop",
             **TOOK,
-        }
+        },
+        also=("application/x-ndjson",),
     ),
 )
 async def chat(body: ChatBody, http: HttpRequest) -> Response:
@@ -239,7 +240,8 @@ async def chat(body: ChatBody, http: HttpRequest) -> Response:
             "done": True,
             "done_reason": "stop",
             **TOOK,
-        }
+        },
+        also=("application/x-ndjson",),
     ),
 )
 async def generate(body: GenerateBody, http: HttpRequest) -> Response:

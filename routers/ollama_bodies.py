@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from engine import BadValue, Call, ChatRequest, EmbedRequest, Message
-from routers.bodies import Body, Declared, Lenient, build, parts_of, seconds_of, shown, tool_of
+from routers.bodies import (
+    Body,
+    Declared,
+    Lenient,
+    Strict,
+    build,
+    parts_of,
+    seconds_of,
+    shown,
+    tool_of,
+)
 
 Think = bool | Literal["low", "medium", "high"] | None
 Role = Literal["system", "user", "assistant", "tool"]
@@ -52,7 +62,7 @@ class _Offered(Lenient):
     function: Declared
 
 
-class Options(BaseModel):
+class Options(Strict):
     """Ollama's `options`, as far as something reads them."""
 
     model_config = ConfigDict(extra="allow")

@@ -210,7 +210,7 @@ PULLED = {"status": "success"}
 @router.post(
     "/api/pull",
     summary="Fetch a model, with its progress",
-    responses=example({"status": "success"}),
+    responses=example({"status": "success"}, also=("application/x-ndjson",)),
 )
 async def pull(body: PullBody, http: HttpRequest) -> Response:
     engine, name = wire.engine_of(http), body.named

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from engine import Done, Reasoning, Result, Text, TokenLogprob, ToolCall, Usage
 from routers import wire
 from routers.addresses import fetched
-from routers.bodies import example
+from routers.bodies import EVENTS, example
 from routers.openai_bodies import ChatBody, parse
 from routers.openai_parts import Pieces, complete, dialect, envelope, total
 from routers.runs import Tagged
@@ -117,7 +117,8 @@ CHAT = dialect(stream, reply)
                 }
             ],
             "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
-        }
+        },
+        also=(EVENTS,),
     ),
 )
 async def chat_completions(body: ChatBody, http: HttpRequest) -> Response:

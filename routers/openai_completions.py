@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from engine import Done, Result, Text, TokenLogprob, Usage
 from routers import wire
-from routers.bodies import example
+from routers.bodies import EVENTS, example
 from routers.openai_bodies import CompletionBody, parse_prompts
 from routers.openai_parts import Pieces, complete, dialect, envelope, total
 from routers.runs import Tagged
@@ -99,7 +99,8 @@ TEXT = dialect(stream, reply)
             "model": "starter-chat",
             "choices": [{"index": 0, "text": " upon a time", "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4},
-        }
+        },
+        also=(EVENTS,),
     ),
 )
 async def completions(body: CompletionBody, http: HttpRequest) -> Response:

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from engine import BadValue, Event, Image, ImageRequest, Progress, Result, fold
 from engine.pictures import alpha_mask, convert
 from routers import wire
-from routers.bodies import Body, build, example, ignored_names, shown
+from routers.bodies import EVENTS, Body, build, example, ignored_names, shown
 from routers.openai_parts import error
 
 Format = Literal["png", "jpeg", "webp"]
@@ -203,7 +203,8 @@ async def _answer(
             "created": 1_789_000_000,
             "data": [{"b64_json": "iVBORw0KGgo…", "seed": 7}],
             "size": "512x512",
-        }
+        },
+        also=(EVENTS,),
     ),
 )
 async def generations(body: ImagesBody, http: HttpRequest) -> Response:
@@ -228,7 +229,8 @@ Files = Annotated[list[UploadFile] | None, File()]
     "/v1/images/edits",
     summary="Draw a picture anew, everywhere or under a mask",
     responses=example(
-        {"created": 1_789_000_000, "data": [{"b64_json": "iVBORw0KGgo…"}], "size": "512x512"}
+        {"created": 1_789_000_000, "data": [{"b64_json": "iVBORw0KGgo…"}], "size": "512x512"},
+        also=(EVENTS,),
     ),
 )
 async def edits(

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import orjson
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from engine import Audio, Done, Event, Result, SpeakRequest
 from engine.sound_formats import SOUND_FORMATS, SoundWriter, sound_format
 from routers import wire
-from routers.bodies import Body, build, bytes_of, example, seconds_of, shown
+from routers.bodies import Body, Lenient, build, bytes_of, example, seconds_of, shown
 from routers.openai_parts import error
 
 # What OpenAI calls its own models; they mean whichever model speaks here.
@@ -28,10 +28,8 @@ THEIRS = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts"})
 router = APIRouter(tags=["OpenAI"])
 
 
-class Named(BaseModel):
+class Named(Lenient):
     """A voice as an object."""
-
-    model_config = ConfigDict(extra="ignore")
 
     id: str
 

@@ -28,7 +28,7 @@ from engine import (
 from engine.languages import NAMES
 from engine.subtitles import cues_of, write_srt, write_vtt
 from routers import wire
-from routers.bodies import Body, build, example, seconds_of
+from routers.bodies import EVENTS, Body, build, example, seconds_of
 from routers.openai_parts import error
 
 router = APIRouter(tags=["OpenAI"])
@@ -119,7 +119,7 @@ async def received(http: HttpRequest, kind: type[SpeechBody]) -> tuple[SpeechBod
     if audio is None:
         raise BadValue("file: there is no recording in the form.", param="file")
     try:
-        return kind.model_validate(fields), audio
+        return kind.model_validate(fields, strict=False), audio
     except ValidationError as wrong:
         raise RequestValidationError(wrong.errors(include_url=False)) from None
 
@@ -261,7 +261,10 @@ def described(kind: type[SpeechBody]) -> dict[str, Any]:
 @router.post(
     "/v1/audio/transcriptions",
     summary="Write down what is said in a recording",
-    responses=example({"text": "Hello there.", "usage": {"type": "duration", "seconds": 1.4}}),
+    responses=example(
+        {"text": "Hello there.", "usage": {"type": "duration", "seconds": 1.4}},
+        also=("text/plain", EVENTS),
+    ),
     openapi_extra=described(TranscriptionBody),
 )
 async def transcriptions(http: HttpRequest) -> Response:
@@ -271,7 +274,10 @@ async def transcriptions(http: HttpRequest) -> Response:
 @router.post(
     "/v1/audio/translations",
     summary="Write down in English what is said in another language",
-    responses=example({"text": "Hello there.", "usage": {"type": "duration", "seconds": 1.4}}),
+    responses=example(
+        {"text": "Hello there.", "usage": {"type": "duration", "seconds": 1.4}},
+        also=("text/plain", EVENTS),
+    ),
     openapi_extra=described(SpeechBody),
 )
 async def translations(http: HttpRequest) -> Response:

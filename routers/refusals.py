@@ -63,7 +63,7 @@ class Refusals:
 
     def answer(self, path: str, error: AtelierError) -> Response:
         """The answer that says `error` on `path`."""
-        shape, misshapen = self._shape(path)
+        shape, misshapen = self._found(path)
         status = misshapen if isinstance(error, Misshapen) else error.status
         headers = {}
         if error.retry_after is not None:
@@ -74,7 +74,11 @@ class Refusals:
             headers["www-authenticate"] = "Bearer"
         return Response(orjson.dumps(shape(error)), status, headers, media_type="application/json")
 
-    def _shape(self, path: str) -> tuple[Shape, int]:
+    def shape_of(self, path: str) -> Shape:
+        """The error body of the dialect that a path belongs to."""
+        return self._found(path)[0]
+
+    def _found(self, path: str) -> tuple[Shape, int]:
         for prefixes, shape, misshapen in self._shapes:
             if path.startswith(prefixes):
                 return shape, misshapen
@@ -116,6 +120,10 @@ class Refusals:
 
 
 def _methods(http: HttpRequest) -> list[str]:
-    """All methods of a path; the framework names those of its first route alone."""
-    fit = (r for r in http.app.state.routes if r.matches(http.scope)[0] is not Match.NONE)
-    return sorted({method for route in fit for method in route.methods or ()})
+    """All methods of the path that was called; the framework names those of its first route alone.
+
+    Of `/v1/models/load` and `/v1/models/{model}` the first is meant, as the published description has it.
+    """
+    fit = [r for r in http.app.state.routes if r.matches(http.scope)[0] is not Match.NONE]
+    path = min((r.path for r in fit), key=lambda path: path.count("{"), default="")
+    return sorted({method for r in fit if r.path == path for method in r.methods or ()})

@@ -107,7 +107,7 @@ async def sign_in(http: HttpRequest) -> Response:
     token, target = form.get("token", [""])[0], form.get("next", ["/"])[0]
     address = http.client.host if http.client else "local"
     try:
-        session = access_of(http).sign_in(token, address)
+        session = await access_of(http).sign_in(token, address)
     except AtelierError as error:
         return _page(http, target, error)
     answer = RedirectResponse(http.scope.get("root_path", "") + local(target), 303)
@@ -124,7 +124,7 @@ async def sign_in(http: HttpRequest) -> Response:
 
 @router.api_route("/signout", methods=["GET", "POST"])
 async def sign_out(http: HttpRequest) -> Response:
-    access_of(http).sign_out(http.cookies.get(http.app.state.cookie, ""))
+    await access_of(http).sign_out(http.cookies.get(http.app.state.cookie, ""))
     answer = RedirectResponse(http.scope.get("root_path", "") + "/signin", 303)
     answer.delete_cookie(http.app.state.cookie, httponly=True, samesite="lax")
     return answer

@@ -206,7 +206,7 @@ async def test_a_cookie_serves_our_own_pages_alone(
     method: str, headers: dict[str, str], status: int
 ):
     access = Access(TOKENS)
-    cookie = {"cookie": f"{COOKIE}={access.sign_in('user', 'a')}"}
+    cookie = {"cookie": f"{COOKIE}={await access.sign_in('user', 'a')}"}
     async with client(gate(TOKENS, access)) as http:
         assert (await http.request(method, "/x", headers=headers | cookie)).status_code == status
 

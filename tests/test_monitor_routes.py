@@ -59,7 +59,7 @@ def test_no_container_engine(served: Callable[..., Served]) -> None:
             assert answer.status_code == 503 and answer.headers["retry-after"] == "30"
             assert "No container engine answers" in answer.json()["detail"]
             assert "nowhere" not in answer.text
-        assert client.post("/v1/monitor/containers/x/destroy").status_code == 422
+        assert client.post("/v1/monitor/containers/x/destroy").status_code == 404
         assert client.get("/v1/monitor/containers/x/logs?tail=0").status_code == 422
 
 

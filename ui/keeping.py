@@ -239,7 +239,7 @@ class Keeping:
     async def chat(self, given: dict[str, str], request: gr.Request) -> AsyncGenerator[Updates]:
         """This browser's next conversation is with this model; the page's script turns to the chat tab."""
         spec = self._spec(given.get("model", ""))
-        self.engine.sessions.get(session_of(request)).model = spec.id
+        await self.engine.choose_for(session_of(request), spec.id)
         yield {self.w.outcome: f'<i data-go="chat" data-stamp="{time.time_ns()}"></i>'}
 
     # The catalog

@@ -291,9 +291,9 @@ class Talk:
         if turn is not None:
             await turn.stop()
 
-    def choose(self, model: str, request: gr.Request) -> None:
+    async def choose(self, model: str, request: gr.Request) -> None:
         """A model was picked: this browser's next conversations begin with it."""
-        self.engine.sessions.get(session_of(request)).model = model
+        await self.engine.choose_for(session_of(request), model)
 
 
 @dataclass(frozen=True, slots=True)
