@@ -170,14 +170,9 @@ class Creatures:
             raise GenerationFailed("A creature's picture cannot be read. Try again.") from error
 
     async def _drawn(self, traits: Traits, caller: Caller) -> bytes:
-        ours = self._settings
+        model = self._drawer()
         request = ImageRequest(
-            model=self._drawer(),
-            prompt=traits.caption,
-            width=ours.sdxl_width,
-            height=ours.sdxl_height,
-            steps=ours.sdxl_steps,
-            preview=False,
+            model=model, prompt=traits.caption, preview=False, **self._shape(model)
         )
         if not self._warm:
             log.info("sdxl.warmup", extra={"model": request.model})
@@ -196,6 +191,15 @@ class Creatures:
             return named
         starters = (spec.id for spec in self._registry.models("image") if spec.starter)
         return next(starters, named)
+
+    def _shape(self, model: str) -> dict[str, int]:
+        """Width, height and steps as they are set; a starter keeps its own where nobody set any."""
+        ours = self._settings
+        shape = {"width": ours.sdxl_width, "height": ours.sdxl_height, "steps": ours.sdxl_steps}
+        rows = self._registry.models("image")
+        if not any(spec.id == model and spec.starter for spec in rows):
+            return shape
+        return {name: n for name, n in shape.items() if f"sdxl_{name}" in ours.model_fields_set}
 
     # Names
 

@@ -1,6 +1,7 @@
 """Smooth shapes with light on them: curves through points, soft gradients, outlines. Knows no creature.
 
-Everything is drawn four times as large and brought down, which makes clean edges. Coordinates are in 0..1, y downwards.
+Everything is drawn larger, four times as a rule, and brought down, which makes clean edges. Coordinates are in 0..1, y
+downwards.
 """
 
 from __future__ import annotations
@@ -78,12 +79,17 @@ def band(points: Sequence[Point], start: float, end: float) -> list[Point]:
 
 
 class Sheet:
-    """A picture that is being painted."""
+    """A picture that is being painted.
 
-    def __init__(self, side: int) -> None:
+    Args:
+        side: of the finished picture, in pixels.
+        over: how many times as large it is painted.
+    """
+
+    def __init__(self, side: int, over: int = OVER) -> None:
         from PIL import Image
 
-        self.side, self.big = side, side * OVER
+        self.side, self.big = side, side * over
         self.image = Image.new("RGB", (self.big, self.big))
 
     def finished(self) -> Any:
@@ -102,12 +108,13 @@ class Sheet:
 
     def ramp(self, top: Colour, bottom: Colour, start: float = 0.0, end: float = 1.0) -> Any:
         """A picture that goes from one colour to the other between two heights."""
+        import numpy as np
         from PIL import Image
 
-        strip = Image.new("RGB", (1, 256))
-        for n in range(256):
-            share = min(1.0, max(0.0, (n / 255 - start) / max(end - start, 1e-6)))
-            strip.putpixel((0, n), mixed(top, bottom, share))
+        share = np.clip((np.arange(256) / 255 - start) / max(end - start, 1e-6), 0.0, 1.0)[:, None]
+        ends = np.array([top, bottom], float)
+        colours = np.rint(ends[0] + (ends[1] - ends[0]) * share).astype(np.uint8)
+        strip = Image.fromarray(colours[:, None])
         return strip.resize((self.big, self.big), Image.Resampling.BILINEAR)
 
     def flat(

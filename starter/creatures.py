@@ -16,6 +16,7 @@ from typing import Any
 from engine.bestiary import BODIES, COLOURS, PLACES, Traits, imagine
 from starter.creature_bodies import FRAMES, Frame, sym
 from starter.creature_paint import (
+    OVER,
     Colour,
     Point,
     Sheet,
@@ -47,13 +48,25 @@ COUNT = 24
 SIDE = 320
 
 
-def draw(traits: Traits, side: int = SIDE, seed: int = 0) -> Any:
-    """A picture (PIL, RGB) of a creature with these traits; `seed` varies what no trait decides."""
-    chance = random.Random(f"{seed}{traits}")
-    sheet = Sheet(side)
-    paint_place(sheet, traits.place, chance)
+def draw(
+    traits: Traits, side: int = SIDE, seed: int = 0, plain: bool = False, over: int = OVER
+) -> Any:
+    """A picture (PIL, RGB, `side` x `side` pixels) of a creature with these traits.
+
+    Args:
+        seed: varies what no trait decides.
+        plain: what no trait decides hangs on the seed and its own part alone, so that a few seeds are a few styles.
+        over: how many times as large it is drawn before it is brought down.
+    """
+    whole = random.Random(f"{seed}{traits}")
+
+    def by(part: str) -> random.Random:
+        return random.Random(f"{seed} {part}") if plain else whole
+
+    sheet = Sheet(side, over)
+    paint_place(sheet, traits.place, by(traits.place))
     colour, second = HUES[traits.colour], HUES[traits.second]
-    frame = FRAMES[traits.body](chance.uniform(-0.012, 0.012))
+    frame = FRAMES[traits.body](by("body").uniform(-0.012, 0.012))
     floor = 0.875 if frame.feet else 0.93
     sheet.flat(ellipse(0.5, floor, 0.25, 0.035), INK, 0.28)
     _wings(sheet, traits.wings, frame, second)
@@ -62,7 +75,7 @@ def draw(traits: Traits, side: int = SIDE, seed: int = 0) -> Any:
         _feet(sheet, frame, colour)
     _horns(sheet, traits.horns, frame)
     mask = sheet.shape(frame.outline, colour)
-    _pattern(sheet, traits.pattern, frame, mask, colour, second, chance)
+    _pattern(sheet, traits.pattern, frame, mask, colour, second, by("pattern"))
     sheet.flat(
         ellipse(frame.top[0] - frame.wide * 0.8, frame.top[1] + 0.09, 0.05, 0.03, -28),
         (255, 255, 255),
@@ -70,7 +83,7 @@ def draw(traits: Traits, side: int = SIDE, seed: int = 0) -> Any:
         mask,
     )
     _extras(sheet, traits, frame, colour, second)
-    _face(sheet, traits, frame, colour, chance)
+    _face(sheet, traits, frame, colour, by("face"))
     return sheet.finished()
 
 
