@@ -14,11 +14,11 @@ from transformers import CLIPTokenizer
 
 from starter import cards
 from starter.image_data import COUNT, fill_cache, read_cache, sample_texts
-from starter.image_eval import ASKED, as_markdown, measure
+from starter.image_eval import ASKED, GUIDANCE, STEPS, as_markdown, measure
 from starter.image_model import build_text, build_unet, read_tokenizer, save_model, train_tokenizer
 from starter.image_train import latents_of, train_text, train_unet, train_vae
 
-VAE_SECONDS, TEXT_SECONDS, SECONDS = 900.0, 90.0, 2700.0
+VAE_SECONDS, TEXT_SECONDS, SECONDS = 1000.0, 90.0, 2700.0
 TEXTS = 20_000  # prompts that the tokenizer learns from
 CARD = Path(__file__).parent / "data" / "image_card.md"
 
@@ -49,10 +49,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--asked", type=int, default=ASKED, help="pictures that are measured")
     parser.add_argument("--sheet", type=Path, help="also write the measured pictures into one PNG")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of denoising, with --measure")
+    parser.add_argument("--guidance", type=float, default=GUIDANCE, help="with --measure")
     parser.add_argument("--measure", action="store_true", help="measure the folder, train nothing")
     given = parser.parse_args()
     if given.measure:
-        print(as_markdown(measure(given.out, given.asked, sheet=given.sheet)))
+        ways = (given.steps, given.guidance, given.sheet)
+        print(as_markdown(measure(given.out, given.asked, *ways)))
         return
     cache = given.work / "cache"
     fill_cache(cache, given.count, given.seed)

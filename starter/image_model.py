@@ -70,7 +70,9 @@ def build_text(tokenizer: CLIPTokenizer) -> CLIPTextModel:
         eos_token_id=ends[1],
         pad_token_id=ends[1],
     )
-    return CLIPTextModel(config)
+    model = CLIPTextModel(config)
+    model.set_attn_implementation("eager")
+    return model
 
 
 def build_vae() -> AutoencoderKL:
@@ -170,7 +172,9 @@ def save_model(
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipe.to(dtype=torch.float16).save_pretrained(out)
+    for part in (vae, unet, text):
+        part.half()
+    pipe.save_pretrained(out)
     for file in out.rglob("*"):
         if file.is_file():
             file.chmod(0o644)

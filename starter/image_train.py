@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from torch.nn import functional
 from transformers import CLIPTokenizer
@@ -28,15 +29,16 @@ from starter.image_model import (
 )
 
 EVERY = 90.0  # seconds between two savings
-WARM_UP = 150  # steps
-VAE_RATE, VAE_SIZE, CLOSE = 1.5e-3, 8, 2e-3  # the last: weight of the latents' divergence
+WARM_UP = 100  # steps
+VAE_RATE, VAE_SIZE, CLOSE = 1e-3, 4, 2e-3  # the last: weight of the latents' divergence
 TEXT_RATE, TEXT_SIZE = 1e-3, 64
-RATE, SIZE = 1e-3, 48
+RATE, SIZE = 5e-4, 32
 SLOW = 0.3  # the text encoder's rate beside the UNet's
 TELL = 0.05  # weight of what the heads read, while the UNet learns
 EMPTY = 0.06  # share of pictures learned without any words
 NOISY = 1.3  # above 1: more pictures near pure noise, where words decide
-KEEP = 0.998  # of the averaged weights at each step
+KEEP = 0.998  # of the averaged weights at each step …
+SELDOM = 4  # … in so many of which they are averaged once
 
 
 class Course:
@@ -135,32 +137,33 @@ def train_vae(work: Path, pictures: np.ndarray, seconds: float, seed: int) -> Co
             found = vae.encode(given).latent_dist
             made = vae.decode(found.sample()).sample.float()
         off = functional.l1_loss(made, given)
-        edges = sum(functional.l1_loss(made.diff(dim=d), given.diff(dim=d)) for d in (2, 3))
+        across, along = (functional.l1_loss(made.diff(dim=d), given.diff(dim=d)) for d in (2, 3))
         mean, spread = found.mean.float(), found.logvar.float()
         apart = 0.5 * (mean.square() + spread.exp() - 1 - spread).mean()
-        improve(optimizer, off + 0.5 * edges + CLOSE * apart, vae)
+        improve(optimizer, off + 0.5 * (across + along) + CLOSE * apart, vae)
         if step % 25 == 0:
-            course.tell(off=off.item(), edges=float(edges), apart=apart.item())
+            course.tell(off=off.item(), edges=across.item() + along.item(), apart=apart.item())
     return course
 
 
-def read_vae(work: Path) -> AutoencoderKL:
-    """The trained autoencoder, its latents still as they came."""
-    vae = build_vae().to(memory_format=torch.channels_last)
-    vae.load_state_dict(torch.load(work / "vae.pt", weights_only=True)["vae"])
-    return vae.eval()
+def read_vae(work: Path) -> tuple[AutoencoderKL, int]:
+    """The trained autoencoder, its latents still as they came, and the steps that it learned."""
+    vae, state = build_vae(), torch.load(work / "vae.pt", weights_only=True)
+    vae.load_state_dict(state["vae"])
+    return vae.to(memory_format=torch.channels_last).eval(), state["step"]
 
 
 def latents_of(work: Path, pictures: np.ndarray) -> tuple[AutoencoderKL, torch.Tensor]:
     """The autoencoder with latents of mean 0 and spread 1, and those of all pictures [n, 8, 12, 12], kept in a file."""
-    vae, file = read_vae(work), work / "latents.pt"
+    vae, learned = read_vae(work)
+    file = work / "latents.pt"
     held = torch.load(file, weights_only=True) if file.is_file() else {}
-    if not held or len(held["latents"]) != len(pictures):
+    if not held or held["learned"] != learned or len(held["latents"]) != len(pictures):
         parts = []
         with torch.no_grad():
             for n in range(0, len(pictures), 50):
                 parts.append(vae.encode(as_batch(pictures[n : n + 50])).latent_dist.mode())
-        held = {"latents": torch.cat(parts).contiguous()}
+        held = {"latents": torch.cat(parts).contiguous(), "learned": learned}
         torch.save(held, file)
     raw = held["latents"]
     mean, spread = raw.mean((0, 2, 3)), raw.std((0, 2, 3))
@@ -200,7 +203,9 @@ def train_text(work: Path, tokenizer: CLIPTokenizer, seconds: float, seed: int) 
     chance, source = random.Random(seed + course.step), creatures(seed + 1 + course.step)
     for step in course.steps():
         asked = [ask(next(source), chance) for _ in range(TEXT_SIZE)]
-        states = text(tokens_of(tokenizer, asked)).last_hidden_state
+        tokens = tokens_of(tokenizer, asked)
+        with torch.autocast("cpu", torch.bfloat16):
+            states = text(tokens).last_hidden_state
         off = misread(heads(states), asked)
         improve(optimizer, off, text, heads)
         if step % 25 == 0:
@@ -237,6 +242,7 @@ def train_unet(
     torch.manual_seed(seed)
     text, heads = build_text(tokenizer), Heads()
     unet = build_unet().to(memory_format=torch.channels_last)
+    unet.set_attn_processor(AttnProcessor())  # the other's way back takes a quarter of a step
     begun = torch.load(work / "text.pt", weights_only=True)
     text.load_state_dict(begun["text"])
     heads.load_state_dict(begun["heads"])
@@ -265,9 +271,10 @@ def train_unet(
         said = (tokens[:, 1] != tokenizer.eos_token_id).nonzero()[:, 0]
         words = misread(heads(states[said]), [asked[n] for n in said.tolist()])
         improve(optimizer, off + TELL * words, unet, text)
-        keep = min(KEEP, (1 + step) / (10 + step))
-        now = [w.detach() for w in (*unet.parameters(), *text.parameters())]
-        torch._foreach_lerp_(learned, now, 1 - keep)
+        if step % SELDOM == 0:
+            keep = min(KEEP, (1 + step) / (10 + step)) ** SELDOM
+            now = [w.detach() for w in (*unet.parameters(), *text.parameters())]
+            torch._foreach_lerp_(learned, now, 1 - keep)
         if step % 25 == 0:
             course.tell(off=off.item(), words=words.item())
     return course
