@@ -242,7 +242,7 @@ def train_unet(
     torch.manual_seed(seed)
     text, heads = build_text(tokenizer), Heads()
     unet = build_unet().to(memory_format=torch.channels_last)
-    unet.set_attn_processor(AttnProcessor())  # the other's way back takes a quarter of a step
+    unet.set_attn_processor(AttnProcessor())  # a tenth faster to train than torch's own
     begun = torch.load(work / "text.pt", weights_only=True)
     text.load_state_dict(begun["text"])
     heads.load_state_dict(begun["heads"])
