@@ -296,8 +296,7 @@ class Lane:
             self.fail(newest, wrapped(error, resident.spec.id, newest.caller.request_id))
 
     def give_way(self, job: Job, worked: float) -> bool:
-        """In the middle of a long job, which worked for so many seconds: a step for its equals if that is a `GRAIN`,
-        and a good share for the more urgent. True: somebody had a turn."""
+        """Amid a long job: a step for its equals after each `GRAIN`, a good share for the more urgent. True: one ran."""
         if shared := worked >= GRAIN:
             self._step_batches(most=job.caller.priority)
         self._start_waiting(above=job.urgency)
