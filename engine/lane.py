@@ -296,15 +296,14 @@ class Lane:
             self.fail(newest, wrapped(error, resident.spec.id, newest.caller.request_id))
 
     def give_way(self, job: Job, worked: float) -> bool:
-        """Amid a long job: a step for its equals after each `GRAIN`, a good share for the more urgent. True: one ran."""
+        """Amid a long job: a step for its equals after each `GRAIN`, a good share for the urgent. True: one ran."""
         if shared := worked >= GRAIN:
             self._step_batches(most=job.caller.priority)
         self._start_waiting(above=job.urgency)
         until = self.clock() + SHARE * max(MOMENT, worked)
-        while self.clock() < until:
-            urgent = [j for j in self._batches if j.caller.priority < job.caller.priority]
-            if not urgent:
-                break
+        while self.clock() < until and (
+            urgent := [j for j in self._batches if j.caller.priority < job.caller.priority]
+        ):
             shared = True
             self._step_batches(most=min(j.caller.priority for j in urgent))
             self.flush()
