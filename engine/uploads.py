@@ -17,6 +17,7 @@ from engine.syscalls import start_writing
 from engine.trash import contents, empty, keep
 
 LOOK = 16_000_000  # bytes between two looks at the room that is left
+VECTOR = 1024  # pieces that one system call may write
 FRESH = 30.0  # seconds for which a count of all bytes is believed
 Run = Callable[..., Awaitable[Any]]
 
@@ -106,12 +107,12 @@ class Upload:
             await self.run(self._write, pieces)
 
     def _write(self, pieces: Sequence[bytes]) -> None:
-        data = memoryview(b"".join(pieces))
+        size = sum(map(len, pieces))
         with self._lock:  # nobody closes the file meanwhile
-            self.room.note(len(data))
-            self._written += len(data)
-            while data:
-                data = data[os.write(self._fd, data) :]
+            self.room.note(size)
+            self._written += size
+            while pieces:  # not joined first: that copies, and holds up the other threads
+                pieces = _after(pieces, os.writev(self._fd, pieces[:VECTOR]))
         if self._written - self._looked >= LOOK:
             self.room.need(0)
             start_writing(self._fd, self._looked, self._written - self._looked)
@@ -160,3 +161,12 @@ class Upload:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+
+
+def _after(pieces: Sequence[bytes], count: int) -> Sequence[bytes]:
+    """What is left of the pieces without their first `count` bytes."""
+    for number, piece in enumerate(pieces):
+        if count < len(piece):
+            return [piece[count:], *pieces[number + 1 :]]
+        count -= len(piece)
+    return ()

@@ -29,6 +29,7 @@ from engine import (
 from engine.files import Files
 from engine.landing import Step, staging
 from engine.names import HIDDEN, another, parts_of
+from engine.uploads import _after
 from tests import filing
 from tests.areas import left, put, root_of, zipped
 
@@ -291,3 +292,11 @@ def _no_leaks() -> Iterator[None]:
     yield
     if before:
         assert len(os.listdir("/proc/self/fd")) <= before + 4
+
+
+@pytest.mark.parametrize(
+    ("count", "left"),
+    [(0, [b"abc", b"de"]), (2, [b"c", b"de"]), (3, [b"de"]), (4, [b"e"]), (5, [])],
+)
+def test_what_a_short_write_leaves(count: int, left: list[bytes]):
+    assert list(_after([b"abc", b"de"], count)) == left
