@@ -21,6 +21,7 @@ from typing import Any
 from bench.report import median, table
 from bench.servers import Server, atelier
 from engine import ChatRequest, Message, ModelSpec, Settings
+from engine.devices import calm_threads
 from engine.events import Audio, Done, Event, Segment, Text
 from engine.phrases import Cutter, spoken
 from engine.registry import Batcher, Registry, discover, read_catalog
@@ -155,6 +156,7 @@ def measure(
     repeats: int, folder: Path
 ) -> tuple[list[tuple[float, tuple[float, float, float]]], str]:
     """Rounds of (through the server, each model by itself), after one of each question unmeasured."""
+    calm_threads()  # on both sides
     families = discover()
     catalog = Registry.build(Settings(data_dir=folder), families)
     rows, told = ears_of(catalog, folder)

@@ -56,9 +56,11 @@ def test_an_engine_calms_them_before_torch_is_there(given: str | None, found: st
     code = (
         "import os, sys; from engine import Engine, Settings;"
         "Engine.build(Settings(device='cpu'));"
-        "assert 'torch' not in sys.modules; print(os.environ['GOMP_SPINCOUNT'])"
+        "assert not {'torch', 'numpy'} & set(sys.modules); assert os.environ['OPENBLAS_NUM_THREADS'] == '1'; "
+        "print(os.environ['GOMP_SPINCOUNT'])"
     )
-    env = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+    own = ("GOMP_SPINCOUNT", "OPENBLAS_NUM_THREADS")
+    env = {key: value for key, value in os.environ.items() if key not in own}
     env |= {} if given is None else {"GOMP_SPINCOUNT": given}
     told = subprocess.run(
         [sys.executable, "-c", code],
