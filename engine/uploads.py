@@ -19,6 +19,7 @@ from engine.trash import contents, empty, keep
 LOOK = 16_000_000  # bytes between two looks at the room that is left
 VECTOR = 1024  # pieces that one system call may write
 FRESH = 30.0  # seconds for which a count of all bytes is believed
+Piece = bytes | memoryview
 Run = Callable[..., Awaitable[Any]]
 
 
@@ -101,12 +102,12 @@ class Upload:
         self.steps.append(Step(made, parts))
         self._written = self._looked = 0
 
-    async def write(self, pieces: Sequence[bytes]) -> None:
+    async def write(self, pieces: Sequence[Piece]) -> None:
         """More of the file. Raises NoRoom."""
         with told("", "files"):
             await self.run(self._write, pieces)
 
-    def _write(self, pieces: Sequence[bytes]) -> None:
+    def _write(self, pieces: Sequence[Piece]) -> None:
         size = sum(map(len, pieces))
         with self._lock:  # nobody closes the file meanwhile
             self.room.note(size)
@@ -163,7 +164,7 @@ class Upload:
                 self._fd = -1
 
 
-def _after(pieces: Sequence[bytes], count: int) -> Sequence[bytes]:
+def _after(pieces: Sequence[Piece], count: int) -> Sequence[Piece]:
     """What is left of the pieces without their first `count` bytes."""
     for number, piece in enumerate(pieces):
         if count < len(piece):

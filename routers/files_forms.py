@@ -18,7 +18,7 @@ from engine.files import Upload
 from routers import wire
 from routers.refusals import Misshapen
 
-HELD = 1_000_000  # bytes of a file that are written at once
+HELD = 2_000_000  # bytes of a file that are written at once
 FILES = 1000
 FIELD = 20_000  # bytes of a field, and of all fields' names
 
@@ -31,7 +31,7 @@ class _Part:
     name: str = ""
     file: str | None = None
     text: bytearray = field(default_factory=bytearray)
-    pieces: list[bytes] = field(default_factory=list)
+    pieces: list[memoryview] = field(default_factory=list)
     size: int = 0
 
 
@@ -52,7 +52,7 @@ class _Form:
             "on_header_value": lambda d, a, b: self._value.extend(d[a:b]),
             "on_header_end": self._header,
             "on_headers_finished": lambda: self.steps.append(("begin", self.part)),
-            "on_part_data": lambda d, a, b: self.steps.append(("data", d[a:b])),
+            "on_part_data": lambda d, a, b: self.steps.append(("data", memoryview(d)[a:b])),
             "on_part_end": lambda: self.steps.append(("end", None)),
             "on_end": self._end,
         }
@@ -144,7 +144,7 @@ class _Taker:
             if part.file:  # a browser sends a nameless part where no file was chosen
                 await self.upload.begin(part.file)
 
-    async def _data(self, data: bytes) -> None:
+    async def _data(self, data: memoryview) -> None:
         part = self.part
         if part.file is None:
             part.text += data
