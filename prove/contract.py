@@ -87,8 +87,8 @@ def _fuzz(program: Path, server: Server, run: Run) -> dict[str, Any] | None:
     report.unlink(missing_ok=True)
     command = [
         str(program), "--config-file", "schemathesis.toml", "run", f"{server.url}/openapi.json",
-        "-H", f"Authorization: Bearer {TOKEN}", "--checks", "all", "--phases", PHASES,
-        "--max-examples", str(run.of(50, 5)), "--seed", str(run.seed), "--workers", "2",
+        "-H", f"Authorization: Bearer {TOKEN}", "--checks", "all", "--max-response-time", "120", "--phases", PHASES,
+        "--max-examples", str(run.of(50, 5)), "--seed", str(run.seed), "--workers", "1",
         "--request-timeout", "120", "--continue-on-failure", "--report", "json",
         "--report-json-path", report.name,
     ]  # fmt: skip

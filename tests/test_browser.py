@@ -23,6 +23,7 @@ from tests.payloads import LEAK, PAYLOADS
 from tests.serving import Served, serve, until
 
 pytestmark = NEEDS_CHROMIUM
+GROUP = 16  # hostile texts in one conversation: the page shows the last hundred messages
 LONG = "!slow " + " ".join(f"w{n}" for n in range(1200))
 
 
@@ -151,26 +152,31 @@ def test_hostile_text_runs_nothing(
     locale: str,
     scheme: str,
 ) -> None:
-    """Asked and answered (the model echoes), in the log and as a title: each text by itself, then the page anew."""
+    """Asked and answered (the model echoes), in the log and as a title: each by itself, then the page anew."""
     record_property("payloads", len(PAYLOADS))
+    place = f"http://127.0.0.1:{canary.server_port}/leak"
     with opens(locale, scheme) as tab:
         tab.open()
-        for count, payload in enumerate(PAYLOADS, 1):
-            tab.page.fill(BOX, payload.replace(LEAK, f"http://127.0.0.1:{canary.server_port}/leak"))
-            tab.page.press(BOX, "Enter")
-            tab.wait(
-                "([bot, n]) => document.querySelectorAll(bot).length >= n"
-                " && !document.querySelector('.going')",
-                [ANSWER, count],
-            )
-            assert tab.page.evaluate("window.pwned") is None, payload
-        tab.reload()
-        tab.wait(f"document.querySelectorAll('{ANSWER}').length >= {len(PAYLOADS)}")
-        assert tab.page.evaluate("window.pwned") is None
-        for link in tab.page.query_selector_all("#chat-log a"):
-            where = (link.get_attribute("href") or "").strip().lower()
-            assert not where.startswith(("javascript:", "vbscript:", "data:")), where
-        assert tab.page.url.startswith(tab.url)
+        for start in range(0, len(PAYLOADS), GROUP):
+            payloads = PAYLOADS[start : start + GROUP]
+            tab.page.click("#chat-new")
+            tab.page.wait_for_selector("#chat-log .example")
+            for count, payload in enumerate(payloads, 1):
+                tab.page.fill(BOX, payload.replace(LEAK, place))
+                tab.page.press(BOX, "Enter")
+                tab.wait(
+                    "([bot, n]) => document.querySelectorAll(bot).length >= n"
+                    " && !document.querySelector('.going')",
+                    [ANSWER, count],
+                )
+                assert tab.page.evaluate("window.pwned") is None, payload
+            tab.reload()
+            tab.wait(f"document.querySelectorAll('{ANSWER}').length >= {len(payloads)}")
+            assert tab.page.evaluate("window.pwned") is None
+            for link in tab.page.query_selector_all("#chat-log a"):
+                where = (link.get_attribute("href") or "").strip().lower()
+                assert not where.startswith(("javascript:", "vbscript:", "data:")), where
+            assert tab.page.url.startswith(tab.url)
         assert canary.hits == 0  # type: ignore[attr-defined]
 
 
