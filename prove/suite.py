@@ -50,7 +50,7 @@ def run_tests(
         report = Path(folder) / "report.xml"
         command = [
             sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider",
-            "-o", "timeout=0", f"--junitxml={report}", *nodes,
+            "-o", "timeout=0", "-o", "junit_family=xunit1", f"--junitxml={report}", *nodes,
         ]  # fmt: skip
         try:
             done = subprocess.run(
