@@ -3,12 +3,13 @@
 #             a file of tests runs in one process; JOBS says how many there are, one for each core by itself
 # make check  format, lint, types and the fast tests, in about two minutes
 # make bench  the benchmarks that need nothing beside this checkout, to bench/RESULTS.md's tables
+# make prove  every promise about load, faults and hostile input, in one table:  make prove ARGS="--quick"
 SHELL := /bin/bash
 PYTHON_ := .venv/bin/python
 JOBS := auto
 PYTEST := $(PYTHON_) -m pytest -n $(JOBS) --dist loadfile
 .DEFAULT_GOAL := run
-.PHONY: run test check format bench lock clean
+.PHONY: run test check format bench prove lock clean
 
 run:
 	@scripts/install.sh run
@@ -34,6 +35,10 @@ bench:
 	@scripts/install.sh test
 	@for name in chat over_http startup streams; do $(PYTHON_) -m bench.$$name $(ARGS) || exit 1; done
 
+prove:
+	@scripts/install.sh test
+	@exec $(PYTHON_) -m prove $(ARGS)
+
 # Every package at the version it has here, as constraints; after changing requirements*.txt.
 lock:
 	@scripts/install.sh test
@@ -42,4 +47,4 @@ lock:
 	@mv requirements.lock.new requirements.lock
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-prove .prove .pytest_cache .ruff_cache .mypy_cache .hypothesis

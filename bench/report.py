@@ -38,7 +38,8 @@ def machine() -> str:
 def command() -> str:
     """How the running benchmark was started."""
     spec = sys.modules["__main__"].__spec__
-    return shlex.join(["python", "-m", spec.name if spec else sys.argv[0], *sys.argv[1:]])
+    name = spec.name.removesuffix(".__main__") if spec else sys.argv[0]
+    return shlex.join(["python", "-m", name, *sys.argv[1:]])
 
 
 def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], note: str) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,10 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+DELIBERATE = frozenset({502, 503, 504, 507})  # another server, busy, too late, the disk is full
+COUNTED = re.compile(
+    r'^atelier_http_requests_total\{[^}]*status="(5\d\d)"[^}]*\} (\S+)$', re.MULTILINE
+)
 
 
 class NotReady(RuntimeError):
@@ -57,6 +64,16 @@ class Server:
     def memory(self) -> int:
         """Resident bytes of the process and its children."""
         return sum(p.memory_info().rss for p in self._family())
+
+    def mistakes(self, token: str = "") -> int:
+        """Answers with 5xx so far that are no deliberate ones, by the server's own count."""
+        request = urllib.request.Request(f"{self.url}/metrics")
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read().decode()
+        found = COUNTED.findall(text)
+        return sum(int(float(count)) for status, count in found if int(status) not in DELIBERATE)
 
     def cpu(self) -> float:
         """Seconds of processor time that it and its children used so far (utime + stime)."""
@@ -129,3 +146,11 @@ def atelier(*flags: str, env: Mapping[str, str] | None = None, rows: str = "") -
         clean = {"ATELIER_TOKEN": "", "ATELIER_OFFLINE": "true", **(env or {})}
         with serve(command, port, clean) as server:
             yield server
+
+
+def raise_limit(files: int = 20_000) -> None:
+    """Let this process and those it starts open so many files, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

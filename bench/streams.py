@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from bench.load import Broken, Stream, get, many
 from bench.report import MB, median, quantile, table
@@ -88,7 +89,29 @@ def wrong(streams: list[Stream | Broken], expected: list[str]) -> tuple[int, int
     return lost, sum(isinstance(s, Stream) and s.text.strip() != text.strip() for s, text in pairs)
 
 
-def measure_paced(count: int, tokens: int) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What holding streams came to: how many broke, how many had another text, and what it cost."""
+
+    name: str
+    streams: int
+    lost: int
+    mixed: int
+    rate: float
+    first: float
+    health: float
+    memory: int
+    mistakes: int
+
+    def row(self) -> list[str]:
+        """A line of the table."""
+        return [
+            self.name, str(self.streams), str(self.lost), str(self.mixed), f"{self.rate:.0f}",
+            f"{self.first * 1e3:.0f} ms", f"{self.health * 1e3:.0f} ms", f"{self.memory / MB:.0f} MB",
+        ]  # fmt: skip
+
+
+def measure_paced(count: int, tokens: int) -> Held:
     """`count` streams through the remote family, each at the upstream's pace all the time."""
     questions = [f"question {n}" for n in range(count)]
     expected = ["".join(words_for(question, tokens)) for question in questions]
@@ -102,7 +125,7 @@ def measure_paced(count: int, tokens: int) -> list[str]:
         return line("paced upstream", streams, expected, beats, server)
 
 
-def measure_starter(count: int, tokens: int) -> list[str]:
+def measure_starter(count: int, tokens: int) -> Held:
     """`count` streams on the starter model; each text must be the one it gives when asked alone."""
     questions = [f"{WORDS[n % len(WORDS)]}" for n in range(count)]
     with atelier("--parallel", "256", "--max-waiting", "512") as server:
@@ -124,20 +147,18 @@ def line(
     expected: list[str],
     beats: list[float],
     server: Server,
-) -> list[str]:
+) -> Held:
     for broken in [s for s in streams if isinstance(s, Broken)][:3]:
         print(f"{name}: {broken}", file=sys.stderr)
     whole = [stream for stream in streams if isinstance(stream, Stream) and stream.times]
     lost, mixed = wrong(streams, expected)
     began, ended = min(s.asked for s in whole), max(s.times[-1] for s in whole)
     rate = sum(stream.tokens for stream in whole) / (ended - began)
-    first = median(stream.first for stream in whole) * 1e3
-    health = quantile(beats, 0.99) * 1e3
-    memory = server.memory() / MB
-    return [
-        name, str(len(streams)), str(lost), str(mixed), f"{rate:.0f}", f"{first:.0f} ms",
-        f"{health:.0f} ms", f"{memory:.0f} MB",
-    ]  # fmt: skip
+    first = median(stream.first for stream in whole)
+    health = quantile(beats, 0.99)
+    return Held(
+        name, len(streams), lost, mixed, rate, first, health, server.memory(), server.mistakes()
+    )
 
 
 def main() -> None:
@@ -148,9 +169,9 @@ def main() -> None:
     given = parser.parse_args()
     rows = []
     if given.only != "starter":
-        rows.append(measure_paced(given.streams, given.tokens))
+        rows.append(measure_paced(given.streams, given.tokens).row())
     if given.only != "paced":
-        rows.append(measure_starter(given.streams, given.tokens))
+        rows.append(measure_starter(given.streams, given.tokens).row())
     table(
         "Streams held at once",
         [

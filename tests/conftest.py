@@ -15,6 +15,7 @@ from tests.areas import area, files  # noqa: F401
 from tests.browsing import browser, opens  # noqa: F401
 from tests.eyes import seeing  # noqa: F401
 from tests.fetching import fetching, hub  # noqa: F401
+from tests.probes import canary  # noqa: F401
 from tests.serving import served, server  # noqa: F401
 from tests.sites import media, site  # noqa: F401
 from tests.stores import redis_url  # noqa: F401

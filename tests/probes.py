@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import re
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.serving import Served
 
@@ -85,3 +87,25 @@ def leaked(folder: Path, secret: bytes) -> list[str]:
     """The files below a folder that hold the secret."""
     files = (file for file in folder.rglob("*") if file.is_file())
     return [str(file) for file in files if secret in file.read_bytes()]
+
+
+class Canary(http.server.BaseHTTPRequestHandler):
+    """A server that no page may make us open."""
+
+    def do_GET(self) -> None:
+        self.server.hits += 1  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def canary() -> Iterator[http.server.HTTPServer]:
+    server = http.server.HTTPServer(("127.0.0.1", 0), Canary)
+    server.hits = 0  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = {
-    "api", "app", "bench", "engine", "examples", "middleware", "routers", "scripts", "starter",
+    "api", "app", "bench", "engine", "examples", "middleware", "prove", "routers", "scripts", "starter",
     "tests", "ui",
 }  # fmt: skip
 PRODUCT = ("api", "app", "engine", "middleware", "routers", "ui")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from tests.browsing import (
     Opens,
     Tab,
 )
+from tests.payloads import LEAK, PAYLOADS
 from tests.serving import Served, serve, until
 
 pytestmark = NEEDS_CHROMIUM
+GROUP = 16  # hostile texts in one conversation: the page shows the last hundred messages
 LONG = "!slow " + " ".join(f"w{n}" for n in range(1200))
 
 
@@ -138,28 +141,43 @@ def test_a_closed_tab_ends_its_answer(browser: Any, tmp_path: Path) -> None:
         assert [row.status for row in running.rows(dialect="ui")] == ["cancelled"]
 
 
-HOSTILE = (
-    "<img src=x onerror=window.pwned=1>",
-    "<script>window.pwned=1</script>",
-    "[click](javascript:window.pwned=1)",
-    "<svg onload=window.pwned=1></svg>",
-    "<iframe srcdoc='<script>parent.pwned=1</script>'></iframe>",
-    "<details open ontoggle=window.pwned=1>x</details>",
-    "![x](http://203.0.113.9/leak.png)",
-)
-
-
-def test_hostile_text_runs_nothing(opens: Opens) -> None:
-    with opens() as tab:
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("locale", ["en-US", "fr-FR", "pt-BR", "ru-RU"])
+def test_hostile_text_runs_nothing(
+    opens: Opens,
+    record_property: Callable[[str, object], None],
+    canary: http.server.HTTPServer,
+    locale: str,
+    scheme: str,
+) -> None:
+    """Asked and answered (the model echoes), in the log and as a title: each by itself, then the page anew."""
+    record_property("payloads", len(PAYLOADS))
+    place = f"http://127.0.0.1:{canary.server_port}/leak"
+    with opens(locale, scheme) as tab:
         tab.open()
-        refused: list[str] = []
-        tab.page.on("requestfailed", lambda r: refused.append(r.url))
-        tab.ask("\n\n".join(HOSTILE))
-        tab.rest("echo:")
-        for link in tab.page.query_selector_all("#chat-log a"):
-            assert not (link.get_attribute("href") or "").startswith("javascript:")
-        assert tab.page.evaluate("window.pwned") is None
-        assert [url for url in tab.outside if url not in refused] == []
+        for start in range(0, len(PAYLOADS), GROUP):
+            payloads = PAYLOADS[start : start + GROUP]
+            tab.page.click("#chat-new")
+            tab.page.wait_for_selector("#chat-log .example")
+            for count, payload in enumerate(payloads, 1):
+                tab.page.fill(BOX, payload.replace(LEAK, place))
+                tab.page.press(BOX, "Enter")
+                tab.wait(
+                    "([bot, n]) => document.querySelectorAll(bot).length >= n"
+                    " && !document.querySelector('.going')",
+                    [ANSWER, count],
+                )
+                assert tab.page.evaluate("window.pwned") is None, payload
+            tab.reload()
+            tab.wait(f"document.querySelectorAll('{ANSWER}').length >= {len(payloads)}")
+            assert tab.page.evaluate("window.pwned") is None
+            for link in tab.page.query_selector_all("#chat-log a"):
+                where = (link.get_attribute("href") or "").strip().lower()
+                assert not where.startswith(("javascript:", "vbscript:", "data:")), where
+            assert tab.page.url.startswith(tab.url)
+        assert canary.hits == 0  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

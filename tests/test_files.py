@@ -281,7 +281,8 @@ def test_killed_at_random(tmp_path: Path) -> None:
     from bench.files import one_kill
 
     random.seed(3)
-    assert sum(one_kill(tmp_path) for _ in range(5)) >= 0
+    kills = int(os.environ.get("TEST_KILLS", "5"))
+    assert sum(one_kill(tmp_path) for _ in range(kills)) > 0
     assert filing.wrongs(tmp_path) == []
 
 

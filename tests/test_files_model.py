@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import os
 import posixpath
 import tempfile
 import unicodedata
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -20,6 +23,7 @@ from engine import AtelierError, Settings
 from engine.files import Files
 from engine.names import HIDDEN, parts_of
 
+CHANGES = itertools.count()
 EXAMPLES = int(os.environ.get("FILES_EXAMPLES", "40"))
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # syncing costs nothing there
 NAMES = st.sampled_from(["a", "b", "c.txt", "d.zip", "é", "e\u0301", "наж", "x y", "名"])
@@ -61,6 +65,7 @@ class Area(RuleBasedStateMachine):
 
     def do(self, work: Any, allowed: bool, change: Any = lambda: None) -> Any:
         """Run it: it may only fail where the model says so, and then with one of our own refusals."""
+        next(CHANGES)
         try:
             found = self.loop.run_until_complete(work)
         except AtelierError as error:
@@ -321,7 +326,14 @@ def _expect(
 
 
 Area.TestCase.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=12, deadline=None, derandomize=EXAMPLES == 40,
+    max_examples=EXAMPLES, stateful_step_count=12, deadline=None, derandomize=EXAMPLES <= 40,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 TestArea = Area.TestCase
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _told(record_testsuite_property: Callable[[str, object], None]) -> Iterator[None]:
+    """How many changes were tried."""
+    yield
+    record_testsuite_property("changes", next(CHANGES))

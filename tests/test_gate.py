@@ -31,7 +31,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-def test_only_the_list_is_open(guarded: Served):
+def test_only_the_list_is_open(guarded: Served, record_property: Callable[[str, object], None]):
     with guarded.client() as client:
         operations = probes.our_operations(guarded)
         operations += [
@@ -40,6 +40,7 @@ def test_only_the_list_is_open(guarded: Served):
         operations += [
             ("GET", p) for p in ("/", "/openapi.json", "/redoc", "/docs/x", "/signout", "/nothing")
         ]
+        record_property("operations", len(operations))
         opened = {p for m, p in operations if client.request(m, p).status_code != 401}
         assert opened == {"/health", "/ready"}
         assert client.get("/docs").status_code == client.get("/signin").status_code == 200

@@ -5,7 +5,9 @@ They are read in a child process, so that a crash of a decoder is a failed test 
 
 from __future__ import annotations
 
+import os
 import random
+import resource
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +24,7 @@ from tests.paper import encoded, pdf, sheet, tiff, written
 
 ROOT = Path(__file__).parents[1]
 SEED = 20_240_607
+MUTATIONS = int(os.environ.get("TEST_MUTATIONS", "5200"))
 
 
 def seeds() -> dict[str, bytes]:
@@ -121,7 +124,7 @@ def attempt(data: bytes) -> Counter[str]:
 
 
 def run(count: int, papers_of_all: int) -> Counter[str]:
-    """So many damaged files, one of `papers_of_all` of them a PDF."""
+    """So many damaged files, one of `papers_of_all` of them a PDF; `kilobytes` is what the process grew by."""
     rng = random.Random(SEED)
     pictures, documents = list(seeds().values()), list(papers().values())
     ends: Counter[str] = Counter()
@@ -132,22 +135,40 @@ def run(count: int, papers_of_all: int) -> Counter[str]:
             if data:
                 rng.choice(WAYS)(data, rng, pictures + documents)
         ends += attempt(bytes(data))
+        if number == count // 10:  # every library is in by then
+            before = peak()
+    ends["kilobytes"] = peak() - before
     return ends
+
+
+def peak() -> int:
+    """The most memory this process ever held, in kilobytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @pytest.mark.parametrize(
     ("count", "papers_of_all"),
-    [(300, 30), pytest.param(5_200, 26, marks=[pytest.mark.slow, pytest.mark.timeout(300)])],
+    [
+        (300, 30),
+        pytest.param(
+            MUTATIONS, 26, marks=[pytest.mark.slow, pytest.mark.timeout(max(300, MUTATIONS // 10))]
+        ),
+    ],
 )
-def test_damaged_files_are_read_or_refused(count: int, papers_of_all: int):
+def test_damaged_files_are_read_or_refused(
+    count: int, papers_of_all: int, record_property: Callable[[str, object], None]
+):
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-W", "ignore", "-m", "tests.test_mutated",
          str(count), str(papers_of_all)],
-        cwd=ROOT, capture_output=True, text=True, timeout=280,
+        cwd=ROOT, capture_output=True, text=True, timeout=max(280, count // 10),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     ends = dict(part.split("=") for part in done.stdout.split())
     assert int(ends["read"]) > count / 10 and int(ends["BadFormat"]) > count / 10, ends
+    assert int(ends["kilobytes"]) < 200_000
+    record_property("files", count)
+    record_property("growth_mb", int(ends["kilobytes"]) // 1000)
 
 
 def test_whole_files_are_read():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,28 +26,6 @@ def server(server: Served) -> Served:
     """The module's server, once its page is there."""
     server.call(server.app.page.ready())
     return server
-
-
-class Canary(http.server.BaseHTTPRequestHandler):
-    """A server that no page may make us open."""
-
-    def do_GET(self) -> None:
-        self.server.hits += 1  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None: ...
-
-
-@pytest.fixture
-def canary() -> Iterator[http.server.HTTPServer]:
-    server = http.server.HTTPServer(("127.0.0.1", 0), Canary)
-    server.hits = 0  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
 
 
 def check_no_file_is_read(served: Served, tmp_path: Path, canary: http.server.HTTPServer) -> None:

@@ -87,11 +87,16 @@ async def test_answers_are_added_up(redis_url: str) -> None:
 
 
 async def test_one_that_does_not_answer_is_not_waited_for(redis_url: str) -> None:
-    async with places(redis_url) as (one, two):
-        two.shared._listening.cancel()  # type: ignore[union-attr]  # it hangs: subscribed, and deaf
+    import redis.asyncio
+
+    plain = redis.asyncio.Redis.from_url(redis_url)
+    async with places(redis_url) as (one, two), plain.pubsub() as deaf:
+        two.shared.answer("anything", lambda: 3)
+        await deaf.subscribe(module.CHANNEL)  # it hears, and says nothing
         began = asyncio.get_running_loop().time()
-        assert await one.shared.ask("anything") == 0
-        assert asyncio.get_running_loop().time() - began < 3
+        assert await one.shared.ask("anything") == 3
+        assert 0.5 < asyncio.get_running_loop().time() - began < 3
+    await plain.aclose()
 
 
 async def test_alone_nothing_is_asked_of_anybody() -> None:

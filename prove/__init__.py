@@ -1,0 +1,1 @@
+"""`python -m prove`: what Atelier promises about load, faults and hostile input, measured, in one table."""

