@@ -108,6 +108,9 @@ class _StreamOptions(Lenient):
     include_usage: bool = False
 
 
+TokenId = Annotated[int, Field(strict=False)]  # JSON's names are texts
+
+
 class CommonBody(Sampling):
     """What both completion bodies hold."""
 
@@ -115,7 +118,7 @@ class CommonBody(Sampling):
     n: int | None = Field(None, ge=1, le=CHOICES)
     stream: bool | None = False
     stream_options: _StreamOptions | None = None
-    logit_bias: dict[int, float] | None = None
+    logit_bias: dict[TokenId, float] | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
 

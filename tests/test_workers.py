@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], list
                     port = free_port()
                     server = stack.enter_context(process("-c", ECHO, "--port", str(port), **env))
                     server.url = f"http://127.0.0.1:{port}"
+                    server.ledger = folder / "data" / "atelier.db"
                     running[number] = server
             assert all(up(server.url, 60) for server in running)
             return running
@@ -135,9 +137,21 @@ def test_stop_reaches_the_one_that_works(pair: Callable[[], list[Any]]) -> None:
     assert httpx.delete(f"{two.url}/v1/jobs/nonsense", headers=TOKEN).status_code == 404
 
 
+def noted(ledger: Path, request_id: str) -> bool:
+    """Whether the ledger has a row of the request."""
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as base,
+    ):
+        found = base.execute("select 1 from ledger where request_id = ?", (request_id,))
+        return found.fetchone() is not None
+    return False
+
+
 def test_a_kill_costs_its_own_requests_alone(pair: Callable[[], list[Any]]) -> None:
     one, two = pair()
     lost, kept = Stream(one.url, "a", slow(400)).start(), Stream(two.url, "b", slow(60)).start()
+    assert until(lambda: noted(one.ledger, lost.id), 20), "its row is written beside the answer"
     os.kill(one.pid, signal.SIGKILL)
     one.wait(10)
     lost.whole()
