@@ -67,7 +67,7 @@ FIGURES: tuple[Figure, ...] = (
         "tests/test_shutdown.py::test_a_signal_ends_it_with_streams_and_pages_open",
     )),
     Figure("browser", "17", "Hostile texts in a browser, four languages, light and dark", "0 of 50 run, 0 leave", tests(
-        "tests/test_browser.py::test_hostile_text_runs_nothing",
+        "tests/test_browser.py::test_hostile_text_runs_nothing", env=lambda run: {"TEST_HOSTILE": "all"},
         say=lambda told: f"{told['payloads']} texts",
     )),
     Figure("mutation", "18", "Faults put into the guarding modules", "≥ 85 % noticed", mutation.mutation),

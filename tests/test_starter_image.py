@@ -67,17 +67,18 @@ def test_a_second_colour_that_no_word_tells_follows_from_the_first() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # some fifty drawings for each
 def test_the_check_knows_drawings_from_those_of_another_caption() -> None:
     chance = random.Random(5)
     right, wrong = [], []
-    for number, wish in enumerate(wishes(50, seed=6)):
+    for number, wish in enumerate(wishes(16, seed=6)):
         style = number % STYLES
         right.append(judge(picture_of(wish.traits, style), wish))
         name = chance.choice([name for name in CHOICES if any(others(wish.traits, name))])
         other = chance.choice(list(others(wish.traits, name)))
         wrong.append((judge(picture_of(other, style), wish), name))
-    assert share(right) >= 0.98
-    assert sum(not verdict.right[name] for verdict, name in wrong) >= 0.98 * len(wrong)
+    assert share(right) == 1
+    assert all(not verdict.right[name] for verdict, name in wrong)
 
 
 def test_the_check_is_not_content_with_blurs_and_bare_places() -> None:
