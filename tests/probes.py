@@ -109,3 +109,4 @@ def canary() -> Iterator[http.server.HTTPServer]:
     yield server
     server.shutdown()
     thread.join()
+    server.server_close()  # else its socket is found open in somebody else's test
