@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Served
+from engine import Engine, Settings
+from tests.serving import Served, serve
 
 CHROMIUM = next(
     (p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), ""
@@ -105,6 +106,15 @@ def browser() -> Iterator[Any]:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
         yield chromium
         chromium.close()
+
+
+@contextmanager
+def serve_page(settings: Settings, engine: Engine) -> Iterator[Served]:
+    """The whole server over an engine, once its database is open and its page is there."""
+    with serve(settings, None, engine) as running:
+        running.call(engine.conversations.list())
+        running.call(running.app.page.ready())
+        yield running
 
 
 Opens = Callable[..., Any]

@@ -11,8 +11,8 @@ import pytest
 
 from engine import Engine, Settings
 from tests import echo, seer
-from tests.browsing import NEEDS_CHROMIUM, PATIENCE, Opens, Tab
-from tests.serving import Served, serve
+from tests.browsing import NEEDS_CHROMIUM, PATIENCE, Opens, Tab, serve_page
+from tests.serving import Served
 from ui.samples import sample
 
 pytestmark = [*NEEDS_CHROMIUM, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -35,9 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     engine = Engine.build(
         settings, specs=[*echo.SPECS, *seer.SPECS], families={"echo": echo, "seer": seer}
     )
-    with serve(settings, None, engine) as running:
-        running.call(engine.conversations.list())
-        running.call(running.app.page.ready())
+    with serve_page(settings, engine) as running:
         yield running
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 from engine import Engine, Settings
 from engine.recipes import read_recipe
 from tests import drawer, echo
-from tests.browsing import NEEDS_CHROMIUM, PATIENCE, Opens, Tab
-from tests.serving import Served, serve
+from tests.browsing import NEEDS_CHROMIUM, PATIENCE, Opens, Tab, serve_page
+from tests.serving import Served
 from ui.words import LANGUAGES
 
 pytestmark = [*NEEDS_CHROMIUM, pytest.mark.slow]
@@ -30,9 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     settings = Settings(data_dir=folder, device="cpu", _env_file=None)  # type: ignore[call-arg]
     families: dict[str, Any] = {"echo": echo, "drawer": drawer}
     engine = Engine.build(settings, families=families, specs=(*echo.SPECS, *drawer.SPECS))
-    with serve(settings, None, engine) as running:
-        running.call(engine.conversations.list())
-        running.call(running.app.page.ready())
+    with serve_page(settings, engine) as running:
         yield running
 
 

@@ -19,8 +19,8 @@ from engine.registry import Emit, ModelSpec
 from engine.requests import SpeakRequest
 from engine.sound_formats import wav
 from tests import echo
-from tests.browsing import NEEDS_CHROMIUM, PATIENCE, Opens, Tab
-from tests.serving import Served, serve, until
+from tests.browsing import NEEDS_CHROMIUM, PATIENCE, Opens, Tab, serve_page
+from tests.serving import Served, until
 from ui.speaking_views import Desk, desk
 from ui.words import LANGUAGES
 
@@ -76,9 +76,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, cloner: Cloner) -> Iterator
     }
     specs = (*echo.SPECS, *espeak.SPECS, SPEC)
     engine = Engine.build(settings, families=families, specs=specs)
-    with serve(settings, None, engine) as running:
-        running.call(engine.conversations.list())
-        running.call(running.app.page.ready())
+    with serve_page(settings, engine) as running:
         yield running
 
 

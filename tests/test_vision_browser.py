@@ -11,8 +11,8 @@ import pytest
 
 from engine import Engine, Settings
 from tests import echo, seer
-from tests.browsing import NEEDS_CHROMIUM, PATIENCE, Opens, Tab
-from tests.serving import Served, serve, until
+from tests.browsing import NEEDS_CHROMIUM, PATIENCE, Opens, Tab, serve_page
+from tests.serving import Served, until
 from ui.samples import sample
 
 pytestmark = [*NEEDS_CHROMIUM, pytest.mark.slow]
@@ -41,9 +41,7 @@ def server(tmp_path: Path) -> Iterator[Served]:
     engine = Engine.build(
         settings, specs=[*echo.SPECS, *seer.SPECS], families={"echo": echo, "seer": seer}
     )
-    with serve(settings, None, engine) as running:
-        running.call(engine.conversations.list())
-        running.call(running.app.page.ready())
+    with serve_page(settings, engine) as running:
         yield running
 
 
