@@ -8,6 +8,8 @@ SHELL := /bin/bash
 PYTHON_ := .venv/bin/python
 JOBS := auto
 PYTEST := $(PYTHON_) -m pytest -n $(JOBS) --dist loadfile
+LOCK := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock"
 .DEFAULT_GOAL := run
 .PHONY: run test check format bench prove lock clean
 
@@ -39,12 +41,12 @@ prove:
 	@scripts/install.sh test
 	@exec $(PYTHON_) -m prove $(ARGS)
 
-# Every package at the version it has here, as constraints; after changing requirements*.txt.
+# After changing requirements*.txt: all they need in turn, for every platform, each file with its hashes.
+# What is locked stays at its version:  make lock ARGS="--upgrade-package gradio"
 lock:
 	@scripts/install.sh test
-	@{ echo "# Written by \`make lock\`: what requirements.txt and requirements-dev.txt need in turn."; \
-	   $(PYTHON_) -m pip freeze --exclude-editable | sort -f; } > requirements.lock.new
-	@mv requirements.lock.new requirements.lock
+	@$(LOCK) requirements.txt -o requirements.lock $(ARGS)
+	@$(LOCK) -c requirements.lock requirements.txt requirements-dev.txt -o requirements-dev.lock $(ARGS)
 
 clean:
 	rm -rf .venv .venv-prove .prove .pytest_cache .ruff_cache .mypy_cache .hypothesis

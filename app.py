@@ -81,7 +81,7 @@ class Application:
         self.page = Page(build_page, settings, refuse)
         self.api.router.default = self._fallback
         origins = Origins(settings)
-        limiter = Limiter.of(
+        self._limiter = limiter = Limiter.of(
             settings.rate_limits, settings.redis_url, settings.pokemon_rate_limit_per_min
         )
         app: ASGIApp = Front(self.api, self.page)
@@ -120,6 +120,8 @@ class Application:
         finally:
             api.state.ready = False
             await self.page.close()
+            if self._limiter is not None:
+                await self._limiter.close()
             await self.engine.close()
 
 

@@ -2,7 +2,7 @@
 // its words come while it is heard, each with its time, beside a player. Evaluates nothing; keeps nothing on the server.
 (() => {
   "use strict";
-  const { find, tell, put, receives } = window.atelier;
+  const { find, tell, put, receives, save } = window.atelier;
   const nowhere = document.createElement("i");
   const root = () => find('#hearing [data-view="desk"]') ?? nowhere;
   const of = (name) => find(`[data-of="${name}"]`, root());
@@ -255,13 +255,9 @@
       return [`${JSON.stringify({ text, language, duration, model, segments }, null, 2)}\n`, "application/json"];
     },
   };
-  const save = (kind) => {
+  const keep = (kind) => {
     const [text, type] = written[kind]();
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type }));
-    link.download = `${state.file.name.replace(/\.[^.]+$/, "")}.${kind}`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    save(`${state.file.name.replace(/\.[^.]+$/, "")}.${kind}`, new Blob([text], { type }));
   };
   const copy = async (button) => {
     const text = find("span", button);
@@ -301,7 +297,7 @@
     record,
     stop,
     again: () => run(),
-    save: (button) => save(button.dataset.kind),
+    save: (button) => keep(button.dataset.kind),
     copy,
     sample,
   };

@@ -2,7 +2,7 @@
 // Evaluates nothing; fetches nothing but what is dropped from another tab.
 (() => {
   "use strict";
-  const { find, tell, turnTo, put, give, receives } = window.atelier;
+  const { find, tell, turnTo, put, give, receives, download } = window.atelier;
   const place = () => document.getElementById("image");
   const view = (name) => find(`#image [data-view="${name}"]`);
   const seen = () => Boolean(place()?.offsetParent) && !document.hidden;
@@ -197,7 +197,7 @@
     }
     if (target.closest("#image-pack")) {
       const asked = new URLSearchParams({ kind: "picture", search: state.search, favourites: state.favourites === "1" });
-      return location.assign(`v1/gallery/pack.zip?${asked}`);
+      return download(`v1/gallery/pack.zip?${asked}`);
     }
     const pick = target.closest("[data-pick]");
     if (pick) return show(comparing && mode === "pictures" ? { other: pick.dataset.pick } : { pick: pick.dataset.pick });

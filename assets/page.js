@@ -103,7 +103,20 @@
     setTimeout(() => (button.textContent = before), 1600);
   };
 
-  window.atelier = { find, tell, opens, turnTo, copy };
+  // Downloads. Going to a file's address instead would end the page's streams, though the page stays.
+  const download = (url, name = "") => {
+    const link = document.createElement("a");
+    link.href = url;
+    link.download = name;
+    link.click();
+  };
+  const save = (name, blob) => {
+    const url = URL.createObjectURL(blob);
+    download(url, name);
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  };
+
+  window.atelier = { find, tell, opens, turnTo, copy, download, save };
 
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : null;
@@ -189,7 +202,7 @@
     const file = find("#chat-file [data-file]");
     if (file && file.dataset.stamp !== saved) {
       saved = file.dataset.stamp;
-      save(file.dataset.file, file.dataset.type, file.textContent);
+      save(file.dataset.file, new Blob([file.textContent], { type: file.dataset.type }));
     }
     const shown = find(".dialog:not(.hide)");
     if (shown !== dialog) {
@@ -206,14 +219,6 @@
     if (box && !greeted) greet(box);
     document.dispatchEvent(new Event("atelier:painted"));
   };
-  const save = (name, type, text) => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type }));
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  };
-
   let asked = false;
   const watch = () => {
     paint();

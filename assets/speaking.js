@@ -261,11 +261,7 @@
         if (!answer.ok) throw new Error(await why(answer));
         file = await answer.blob();
       }
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(file);
-      link.download = `atelier.${kind}`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+      window.atelier.save(`atelier.${kind}`, file);
     } catch (error) {
       news(says("failed", { reason: error.message }), true);
     }

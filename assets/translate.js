@@ -2,7 +2,7 @@
 // this server; what was typed stays in this browser. Evaluates nothing.
 (() => {
   "use strict";
-  const { find, tell, put, receives, turnTo } = window.atelier;
+  const { find, tell, put, receives, save, turnTo } = window.atelier;
   const tab = () => document.getElementById("translate");
   const desk = () => find("#translate .translate-desk");
   const of = (name) => find(`#translate [data-of="${name}"]`);
@@ -355,13 +355,7 @@
       button.title = say("copied");
       setTimeout(() => button.classList.remove("done"), 1400);
     },
-    save: () => {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([now.said], { type: "text/plain" }));
-      link.download = `translation.${kept.to}.txt`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 4000);
-    },
+    save: () => save(`translation.${kept.to}.txt`, new Blob([now.said], { type: "text/plain" })),
     glossary: (button) => {
       const open = button.getAttribute("aria-expanded") !== "true";
       button.setAttribute("aria-expanded", String(open));

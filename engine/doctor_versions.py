@@ -20,14 +20,14 @@ STACK = (
     "trafilatura", "huggingface-hub", "fastapi",
 )  # fmt: skip
 # Loaded in a process of their own: wheels built for another torch or without their libraries fail only then.
+INSTALL = "pip install -r requirements.lock"
 LOADED = {
-    "torch": "pip install -r requirements.txt -c requirements.lock",
-    "torchaudio": "pip install torchaudio=={torch} -c requirements.lock",
-    "torchcodec": "sudo apt-get install -y ffmpeg; pip install -r requirements.txt -c requirements.lock",
-    "ctranslate2": "pip install -r requirements.txt -c requirements.lock",
-    "onnxruntime": "pip install -r requirements.txt -c requirements.lock",
+    "torch": INSTALL,
+    "torchaudio": INSTALL,
+    "torchcodec": f"sudo apt-get install -y ffmpeg; {INSTALL}",
+    "ctranslate2": INSTALL,
+    "onnxruntime": INSTALL,
 }
-INSTALL = "pip install -r requirements.txt -c requirements.lock"
 LOAD_SECONDS = 120
 TRY = """
 import importlib, json, sys
@@ -115,7 +115,7 @@ def trio() -> Iterator[Check]:
     fits = (
         minor and (not audio or _minor(audio) == minor) and (not vision or _vision(vision) == minor)
     )
-    fix = "" if fits else f"pip install torchaudio=={torch.partition('+')[0]} -c requirements.lock"
+    fix = "" if fits else INSTALL
     yield Check("versions", "The torch trio", "ok" if fits else "fail", text, fix)
 
 

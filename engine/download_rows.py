@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from engine.database import Database, storable
+from engine.errors import AtelierError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -60,6 +62,11 @@ class DownloadRows:
     def delete(self, id: str) -> None:
         """Forget a row."""
         self._database.write(lambda c: _delete(c, id)).add_done_callback(_note)
+
+    async def flush(self) -> None:
+        """Return when every row saved before is kept, or it was said in the log that it could not be."""
+        with contextlib.suppress(AtelierError):
+            await self._database.awrite(lambda c: None)
 
     async def read(self) -> list[DownloadRow]:
         """All rows, oldest first."""

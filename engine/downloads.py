@@ -133,7 +133,9 @@ class Downloads:
             else:
                 row = await self._plan(model, revision, accepts)
                 row.session = session
-            return self._open(row).ticket()
+            track = self._open(row)
+            await self._rows.flush()  # who has its ticket finds it again, whatever happens
+            return track.ticket()
 
     async def _plan(self, model: str, revision: str, accepts: Accepts) -> DownloadRow:
         """The row of a download that may begin."""

@@ -191,8 +191,8 @@ class Shared:
             self._rested = time.monotonic() + 60
 
     async def _connected(self) -> Any:
+        redis = await asyncio.to_thread(importlib.import_module, "redis.asyncio")
         if self._redis is None:
-            redis = await asyncio.to_thread(importlib.import_module, "redis.asyncio")
             self._errors = (redis.RedisError, OSError, ValueError)
             self._redis = redis.Redis.from_url(
                 self._url, socket_timeout=2, socket_connect_timeout=1, retry=None,

@@ -20,6 +20,7 @@ from middleware.scope import Refuse, address, path_of
 if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.aio.strategies import MovingWindowRateLimiter
+    from redis.asyncio import ConnectionPool
 
 CREATURES = "GET /v1/generate"
 SEED = {
@@ -45,6 +46,7 @@ class Limiter:
     redis_url: str = ""
     _items: list[tuple[str, RateLimitItem]] = field(default_factory=list)
     _counters: list[MovingWindowRateLimiter] = field(default_factory=list)
+    _pool: ConnectionPool | None = None
     _down: float = 0.0
 
     @classmethod
@@ -82,12 +84,20 @@ class Limiter:
                 'ATELIER_RATE_LIMITS is no rate. Write "100/minute;1000/hour".'
             ) from None
         if self.redis_url:
-            url = self.redis_url.replace("redis", "async+redis", 1)
-            shared = storage_from_string(
-                url, implementation="redispy", socket_timeout=1, socket_connect_timeout=1
+            from redis.asyncio import ConnectionPool
+
+            self._pool = ConnectionPool.from_url(
+                self.redis_url, socket_timeout=1, socket_connect_timeout=1
             )
+            url = self.redis_url.replace("redis", "async+redis", 1)
+            shared = storage_from_string(url, implementation="redispy", connection_pool=self._pool)
             self._counters.append(MovingWindowRateLimiter(shared))
         self._counters.append(MovingWindowRateLimiter(MemoryStorage()))
+
+    async def close(self) -> None:
+        """Let go of Redis."""
+        if self._pool is not None:
+            await self._pool.aclose()
 
     async def wait(self, method: str, path: str, who: str) -> float:
         """Count a call; the seconds after which it may be made, 0 when it may be made now."""

@@ -7,12 +7,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 want=${1:-run}
-lists=(requirements.txt)
+lock=requirements.lock
 packages=()
 [ -f packages.txt ] && mapfile -t packages < <(sed 's/[[:space:]]//g; /^$/d' packages.txt)
 if [ "$want" = test ]; then
-    lists+=(requirements-dev.txt)
-    packages+=(chromium fonts-dejavu-core podman runc conmon busybox-static)
+    lock=requirements-dev.lock
+    packages+=(chromium ffmpeg redis-server fonts-dejavu-core podman runc conmon busybox-static)
 fi
 
 say() { printf '%s\n' "$*" >&2; }
@@ -26,6 +26,8 @@ cost_of() {
         tesseract-ocr) echo "Cyrillic, Arabic and other scripts cannot be read from pictures" ;;
         tesseract-ocr-*) echo "texts in the language '${1#tesseract-ocr-}' are read worse or not at all" ;;
         chromium) echo "the browser tests cannot run" ;;
+        ffmpeg) echo "the tests of sound formats cannot run" ;;
+        redis-server) echo "the tests of several processes cannot run" ;;
         podman | runc | conmon | busybox-static) echo "the tests of containers cannot run" ;;
         fonts-dejavu-core) echo "the browser tests see boxes instead of letters" ;;
         *) echo "what needs it will say so" ;;
@@ -90,20 +92,17 @@ make_venv() {
         "On Debian: sudo apt-get install python3-venv; then run this again."
 }
 
-hash_of() { cat "$@" requirements.lock | sha256sum | cut -d ' ' -f 1; }
+hash_of() { sha256sum "$1" | cut -d ' ' -f 1; }
 
 install_requirements() {
-    local stamp=.venv/.installed.$want arguments=() list
-    [ "$(cat "$stamp" 2>/dev/null)" = "$(hash_of "${lists[@]}")" ] && return
-    for list in "${lists[@]}"; do
-        arguments+=(-r "$list")
-    done
-    say "Installing ${lists[*]} (once; several GB with PyTorch, so some minutes)"
+    local stamp=.venv/.installed.$want
+    [ "$(cat "$stamp" 2>/dev/null)" = "$(hash_of "$lock")" ] && return
+    say "Installing $lock (once; several GB with PyTorch, so some minutes)"
     .venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off -q \
-        -c requirements.lock "${arguments[@]}" </dev/null >&2 ||
+        --require-hashes --no-deps -r "$lock" </dev/null >&2 ||
         fail "The requirements could not be installed; see above. Check the network and run this again."
-    hash_of "${lists[@]}" >"$stamp"
-    hash_of requirements.txt >.venv/.installed.run
+    hash_of "$lock" >"$stamp"
+    hash_of requirements.lock >.venv/.installed.run
 }
 
 install_packages

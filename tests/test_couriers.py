@@ -87,7 +87,7 @@ async def test_a_pull_of_ollama_is_a_download_like_others(ollama, fetching):
         looked: list[str] = []
 
         async def look_again() -> None:
-            looked.append(engine.jobs.get(ticket.id).phase)
+            looked.extend(job.phase for job in engine.jobs.list())
 
         engine.downloads.pulled = look_again
         ticket = await engine.downloads.begin("qwen3:0.6b", source="ollama")

@@ -157,13 +157,14 @@ async def test_pause_resume_cancel(engine: Engine):
     with pytest.raises(Conflict):
         await engine.documents.pause(paper.id)
     await asyncio.sleep(0.2)
-    assert (await engine.documents.get(paper.id)).done == paused.done
+    held = (await engine.documents.get(paper.id)).done
+    assert paused.done <= held <= paused.done + 1  # the page that was under way is kept
     assert (await engine.documents.resume(paper.id)).phase in ("queued", "running")
     with pytest.raises(Conflict, match="being read"):
         await engine.documents.resume(paper.id)
     await asyncio.sleep(0.3)
     cancelled = await engine.documents.cancel(paper.id)
-    assert cancelled.phase == "cancelled" and cancelled.done > paused.done
+    assert cancelled.phase == "cancelled" and cancelled.done > held
     assert [t.phase for t in engine.jobs.list() if t.id == paper.id] == ["cancelled"]
     with pytest.raises(Conflict):
         await engine.documents.cancel(paper.id)

@@ -28,7 +28,8 @@ async def test_a_model_is_fetched_whole_and_nothing_else(hub: Hub, fetching):
     hub.add("org/one", small())
     async with fetching() as engine:
         ticket = await engine.downloads.begin("org/one", accept_licence=True)
-        assert (ticket.kind, ticket.title, ticket.phase) == ("download", "org/one", "queued")
+        assert (ticket.kind, ticket.title) == ("download", "org/one")
+        assert ticket.phase in ("queued", "downloading", "done")
         events = [event async for _, event in engine.jobs.follow(ticket.id)]
         done = await ended(engine, ticket)
         spec = engine.registry.find("org/one")

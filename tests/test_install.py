@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from prove.supply import pins
+
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("scripts/install.sh", "requirements.txt", "requirements-dev.txt", "requirements.lock")
+FILES = ("scripts/install.sh", "requirements.lock", "requirements-dev.lock")
 
 # Logs what it is asked; `-m venv` leaves a copy of itself behind, unless FAKE says that it cannot.
 PYTHON = """#!/bin/bash
@@ -70,14 +73,13 @@ def test_run_installs_what_the_server_needs(house: House):
     done = house.install("run")
     assert done.returncode == 0, done.stderr
     (call,) = house.pip_calls()
-    assert "-c requirements.lock -r requirements.txt" in call
-    assert "requirements-dev.txt" not in call
+    assert call.endswith("--require-hashes --no-deps -r requirements.lock")
 
 
 def test_test_installs_more(house: House):
     assert house.install("test").returncode == 0
     (call,) = house.pip_calls()
-    assert "-r requirements.txt -r requirements-dev.txt" in call
+    assert call.endswith("--require-hashes --no-deps -r requirements-dev.lock")
 
 
 @pytest.mark.parametrize(("first", "second"), [("run", "run"), ("test", "test"), ("test", "run")])
@@ -93,12 +95,14 @@ def test_tests_need_more_than_a_run(house: House):
     assert len(house.pip_calls()) == 2
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements.lock"])
-def test_it_happens_again_when_a_list_changed(house: House, name: str):
-    house.install("run")
+@pytest.mark.parametrize(
+    ("want", "name"), [("run", "requirements.lock"), ("test", "requirements-dev.lock")]
+)
+def test_it_happens_again_when_a_list_changed(house: House, want: str, name: str):
+    house.install(want)
     with (house.folder / name).open("a") as file:
         file.write("# newer\n")
-    house.install("run")
+    house.install(want)
     assert len(house.pip_calls()) == 2
 
 
@@ -128,3 +132,24 @@ def test_an_old_python_is_refused(house: House):
     done = house.install("run", "old")
     assert done.returncode == 1
     assert "Python 3.11 to 3.13 is needed" in done.stderr
+
+
+def named(name: str) -> dict[str, str]:
+    """Package to version of a list that people write."""
+    found = re.findall(
+        r"^([\w.-]+)(?:\[\w+\])?==(\S+)", (ROOT / name).read_text("utf-8"), re.MULTILINE
+    )
+    return {package.lower().replace("_", "-"): version for package, version in found}
+
+
+def test_lock_agrees_with_requirements():
+    run, dev = (dict(pins(ROOT / name)) for name in ("requirements.lock", "requirements-dev.lock"))
+    assert dev.items() >= run.items() >= named("requirements.txt").items()
+    assert dev.items() >= named("requirements-dev.txt").items()
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_every_locked_package_has_the_hashes_of_its_files(name):
+    pieces = re.split(r"^(?=[A-Za-z0-9])", (ROOT / name).read_text("utf-8"), flags=re.MULTILINE)
+    bare = [p.split()[0] for p in pieces[1:] if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", p)]
+    assert len(pieces) > 100 and bare == []

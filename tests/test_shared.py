@@ -185,3 +185,21 @@ async def test_rates_are_counted_together(redis_url: str) -> None:
     assert one and two
     waits = [await limiter.wait("GET", "/v1/x", "a") for limiter in (one, two, one, two, one)]
     assert waits[:3] == [0.0] * 3 and min(waits[3:]) > 0
+    for limiter in (one, two):
+        await limiter.close()
+
+
+async def test_nothing_is_left_open(redis_url: str) -> None:
+    import redis.asyncio
+
+    async with redis.asyncio.Redis.from_url(redis_url) as plain:
+        before = {each["id"] for each in await plain.client_list()}
+        shared, limiter = Shared(redis_url), Limiter.of("3/minute", redis_url)
+        assert limiter
+        asked = [shared.keep("colour", str(n), "blue", 60) for n in range(5)]
+        await asyncio.gather(*asked, limiter.wait("GET", "/v1/x", "a"))
+        assert len(await plain.client_list()) > len(before)
+        await shared.close()
+        await limiter.close()
+        await asyncio.sleep(0.1)
+        assert {each["id"] for each in await plain.client_list()} == before
