@@ -20,6 +20,7 @@ import httpx
 
 from bench.report import median, table
 from bench.servers import Server, atelier
+from engine.devices import calm_threads
 from tests.tiny_whisper import make_whisper, say
 
 MODEL, TOKENS, BATCH = "random-whisper-tiny", 50, 8
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--only", default="speed,files,words")
     given = parser.parse_args()
     wanted = given.only.split(",")
+    calm_threads()  # on both sides
     with atelier(rows=row()) as server:
         server.wait()
         if "speed" in wanted:

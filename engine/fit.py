@@ -306,7 +306,7 @@ def forms(
     smaller = [
         replace(plain, quantisation=how)
         for how in QUANTISED
-        if not _why_not(how, device, anatomy, able) and anatomy.linear
+        if not _why_not(how, spec, device, anatomy, able) and anatomy.linear
     ]
     last = [replace(plain, offload=True)] if device.startswith("cuda") else []
     return [plain, *smaller, *last]
@@ -316,18 +316,20 @@ def refuse_quantisation(
     how: str, spec: ModelSpec, device: str, anatomy: Anatomy | None, able: bool
 ) -> None:
     """Raise BadValue where this model cannot be quantised so on this device."""
-    if why := _why_not(how, device, anatomy, able):
+    if why := _why_not(how, spec, device, anatomy, able):
         raise BadValue(
             f"{spec.id} cannot be loaded as {how} here: {why}. Load it without quantisation.",
             param="quantisation",
         )
 
 
-def _why_not(how: str, device: str, anatomy: Anatomy | None, able: bool) -> str:
+def _why_not(how: str, spec: ModelSpec, device: str, anatomy: Anatomy | None, able: bool) -> str:
     if not able:
         return "its family does not quantise"
     if not device.startswith(("cpu", "cuda")):
         return f"quantised weights run on processors and NVIDIA GPUs, not on {device}"
+    if how == "int4" and "image" in spec.does and not device.startswith("cuda"):
+        return "pipelines take four bits on NVIDIA GPUs alone; int8 runs here"
     if find_spec(NEEDS[how]) is None:
         return f"the package {NEEDS[how]} is not installed"
     if anatomy is not None and anatomy.quantised:

@@ -1,5 +1,5 @@
 """What uvicorn's HTTP protocol lacks: files from the disk's cache straight into the socket (ASGI's
-`http.response.zerocopysend`), and a limit on the time that headers take.
+`http.response.zerocopysend`), bodies that are not copied, and a limit on the time that headers take.
 
 Files so only over plain HTTP. Where TLS is spoken, or another server serves us, answers find no such extension and
 send bytes.
@@ -46,6 +46,12 @@ class SendsFiles(HttpToolsProtocol):
         super().on_message_begin()
         if self.scheme == "http":
             self.scope["extensions"] = {EXTENSION: {}}
+
+    def on_body(self, body: bytes) -> None:
+        """Hand a piece of a body on as it came: added to nothing it stays itself, where uvicorn copies it twice."""
+        if not self.cycle.body:
+            self.cycle.body = b""  # type: ignore[assignment]
+        super().on_body(body)
 
     async def _send_file(self, cycle: Any, message: Message) -> None:
         """Send `count` bytes of the open file `file` from `offset` on. Raises EOFError where it has fewer."""

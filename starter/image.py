@@ -16,7 +16,7 @@ from starter import cards
 from starter.image_data import COUNT, fill_cache, read_cache, sample_texts
 from starter.image_eval import ASKED, GUIDANCE, STEPS, as_markdown, measure
 from starter.image_model import build_text, build_unet, read_tokenizer, save_model, train_tokenizer
-from starter.image_train import latents_of, train_text, train_unet, train_vae
+from starter.image_train import go_on_from, latents_of, train_text, train_unet, train_vae
 
 VAE_SECONDS, TEXT_SECONDS, SECONDS = 1000.0, 90.0, 2700.0
 TEXTS = 20_000  # prompts that the tokenizer learns from
@@ -37,6 +37,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("assets/starters/starter-image"))
     parser.add_argument(
         "--work", type=Path, default=Path("build/starter-image"), help="drawings, training's state"
+    )
+    parser.add_argument(
+        "--start", type=Path, help="a finished folder to go on from; its autoencoder stays as it is"
     )
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of the UNet, in all")
     parser.add_argument(
@@ -60,10 +63,13 @@ def main() -> None:
     cache = given.work / "cache"
     fill_cache(cache, given.count, given.seed)
     pictures, drawn = read_cache(cache)
+    if given.start is not None:
+        go_on_from(given.start, given.work)
     tokenizer = tokenizer_of(given.work, given.seed)
-    train_vae(given.work, pictures, given.vae_seconds, given.seed)
+    if given.start is None:
+        train_vae(given.work, pictures, given.vae_seconds, given.seed)
+        train_text(given.work, tokenizer, given.text_seconds, given.seed)
     _, latents = latents_of(given.work, pictures)
-    train_text(given.work, tokenizer, given.text_seconds, given.seed)
     train_unet(given.work, tokenizer, latents, drawn, given.seconds, given.seed)
     write(given.work, given.out, given.seed, given.asked, given.sheet)
 
@@ -81,11 +87,15 @@ def write(work: Path, out: Path, seed: int, asked: int, sheet: Path | None = Non
     save_model(vae, unet, text, tokenizer, out)
     table = as_markdown(measure(out, asked, sheet=sheet))
     first = torch.load(work / "vae.pt", weights_only=True)
+    autoencoder = (
+        f"the autoencoder {first['step']} steps in {first['seconds'] / 60:.0f} minutes"
+        if first["step"]
+        else "beginning with an earlier copy of this model"
+    )
     facts = {
         "parameters": f"{weights / 1e6:.1f}",
         "pictures": f"{len(pictures):,}",
-        "history": f"This copy: seed {seed}; the autoencoder {first['step']} steps in "
-        f"{first['seconds'] / 60:.0f} minutes, "
+        "history": f"This copy: seed {seed}; {autoencoder}, "
         f"the UNet with the text encoder {state['step']} steps in {state['seconds'] / 60:.0f} minutes on two cores.",
         "scores": table,
     }

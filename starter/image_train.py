@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from torch.nn import functional
@@ -216,6 +217,17 @@ def train_text(work: Path, tokenizer: CLIPTokenizer, seconds: float, seed: int) 
 # The UNet -------------------------------------------------------------------------------------------
 
 
+def go_on_from(folder: Path, work: Path) -> None:
+    """Lay a finished folder out as the trainings leave it, without what they forget: the optimizers and the heads."""
+    if (work / "vae.pt").is_file():
+        return
+    pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, safety_checker=None)
+    shutil.copytree(folder / "tokenizer", work / "tokenizer", dirs_exist_ok=True)
+    held = {"text": pipe.text_encoder.state_dict(), "heads": Heads().state_dict()}
+    torch.save({**held, "unet": pipe.unet.state_dict()}, work / "text.pt")
+    torch.save({"vae": pipe.vae.state_dict(), "step": 0, "seconds": 0.0}, work / "vae.pt")
+
+
 def velocities(
     latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor, kept: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -246,6 +258,7 @@ def train_unet(
     begun = torch.load(work / "text.pt", weights_only=True)
     text.load_state_dict(begun["text"])
     heads.load_state_dict(begun["heads"])
+    unet.load_state_dict(begun.get("unet", unet.state_dict()))
     average = nn.ModuleDict(copy.deepcopy({"unet": unet, "text": text})).requires_grad_(False)
     optimizer = optimizer_of((unet, RATE), (text, RATE * SLOW), (heads, RATE * SLOW))
     parts = {"unet": unet, "text": text, "heads": heads, "average": average, "optimizer": optimizer}

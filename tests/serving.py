@@ -33,6 +33,12 @@ class Served:
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(**{"base_url": self.url, "timeout": 30, **options})
 
+    def gradio(self, **options: Any) -> Any:
+        """A `gradio_client` of the page, which by itself waits five seconds for an answer."""
+        from gradio_client import Client
+
+        return Client(self.url, verbose=False, httpx_kwargs={"timeout": 60}, **options)
+
     def call(self, work: Any) -> Any:
         """Run a coroutine on the server's loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)

@@ -52,20 +52,16 @@ def test_the_root_is_json_or_the_page(server: Served):
 
 
 def test_gradio_client_works(server: Served):
-    from gradio_client import Client
-
-    client = Client(server.url, verbose=False)
+    client = server.gradio()
     assert client.predict("abc", api_name="/shout") == "ABC"
     assert list(client.submit(3, api_name="/count")) == [0, 1, 2]
 
 
 def test_gradio_client_works_with_a_token(guarded: Served):
-    from gradio_client import Client
-
-    client = Client(guarded.url, headers={"Authorization": "Bearer secret"}, verbose=False)
+    client = guarded.gradio(headers={"Authorization": "Bearer secret"})
     assert client.predict("abc", api_name="/shout") == "ABC"
     with pytest.raises(Exception):  # noqa: B017  (it raises what it likes)
-        Client(guarded.url, verbose=False)
+        guarded.gradio()
 
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/api/nothing", "/v1/models/none/at/all"])

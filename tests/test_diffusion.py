@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine(runner: asyncio.Runner, home: Path, pipelines: dict[str, Path]) -> Iterator[Engine]:
     settings = Settings(data_dir=home, device="cpu", probe_local=False, _env_file=None)  # type: ignore[call-arg]
     specs = [tiny_images.spec_of(path) for path in pipelines.values()]
+    limits = {"side": 32, "largest": 48}
+    specs.append(replace(tiny_images.spec_of(pipelines["sd"]), id="small", options=limits))
     made = Engine.build(settings, families={"diffusion": diffusion}, specs=specs)
     runner.run(made.start())
     yield made
@@ -168,6 +171,14 @@ def test_sizes_are_rounded_and_long_prompts_cut(draw: Draw) -> None:
     assert plain.note == "" and (plain.width, plain.height) == (64, 64)
     (shaped,) = pictures(draw(asking(image=disc((200, 100)), strength=1.0))[0])
     assert (shaped.width, shaped.height) == (88, 48)
+
+
+def test_a_model_that_ends_somewhere_draws_no_larger(draw: Draw) -> None:
+    (wide,) = pictures(draw(asking("small", width=1024, height=512))[0])
+    assert (wide.width, wide.height) == (48, 24)
+    assert "reduced to 48x24" in wide.note and "48 pixels" in wide.note
+    (own,) = pictures(draw(asking("small", width=24, height=48))[0])
+    assert (own.width, own.height, own.note) == (24, 48, "")
 
 
 @pytest.mark.parametrize(

@@ -58,12 +58,12 @@ def server(random_whisper: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.mark.slow
 def test_programs_transcribe(server: Served, tmp_path: Path) -> None:
-    from gradio_client import Client, handle_file
+    from gradio_client import handle_file
 
     talk, quiet = tmp_path / "talk.wav", tmp_path / "quiet.wav"
     talk.write_bytes(say("hello world, how are you today?"))
     quiet.write_bytes(tone_free(1))
-    client = Client(server.url + "/", verbose=False)
+    client = server.gradio()
     try:
         text = client.predict(handle_file(str(talk)), language="English", api_name="/transcribe")
         assert text.startswith("word")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -21,6 +23,7 @@ from middleware.hosts import Hosts, host_name
 from middleware.ids import Ids
 from middleware.origins import Origins
 from middleware.safety import Safety
+from middleware.sending import SendsFiles
 
 
 def refuse(path: str, error: AtelierError) -> Response:
@@ -342,3 +345,17 @@ async def test_the_front_door(method: str, path: str, accept: str, page: bool):
         answer = await http.request(method, path, headers={"accept": accept})
     assert answer.headers["content-length"] == ("4" if page else "3")
     assert ("Accept" in answer.headers.get("vary", "")) is (path == "/")
+
+
+def test_a_piece_of_a_body_is_handed_on_as_it_came() -> None:
+    protocol: Any = object.__new__(SendsFiles)
+    protocol.parser = SimpleNamespace(should_upgrade=lambda: False)
+    protocol.flow = SimpleNamespace(pause_reading=lambda: None)
+    protocol.cycle = SimpleNamespace(
+        body=bytearray(), response_complete=False, message_event=asyncio.Event()
+    )
+    piece = b"x" * 100_000
+    protocol.on_body(piece)
+    assert bytes(protocol.cycle.body) is piece
+    protocol.on_body(b"y")
+    assert bytes(protocol.cycle.body) == piece + b"y" and protocol.cycle.message_event.is_set()

@@ -31,9 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def client(server: Served) -> Iterator[Any]:
-    from gradio_client import Client
-
-    made = Client(server.url + "/", verbose=False)
+    made = server.gradio()
     yield made
     made.close()
 

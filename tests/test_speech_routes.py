@@ -278,10 +278,8 @@ def test_a_recording_in_another_format(client: httpx.Client):
 
 
 def test_speak_by_gradio_client(server: Served):
-    from gradio_client import Client
-
     server.call(server.app.page.ready())
-    gradio = Client(server.url + "/", verbose=False)
+    gradio = server.gradio()
     try:
         file = Path(gradio.predict(text=TEXT, format="flac", api_name="/speak"))
         assert file.suffix == ".flac" and 2.5 < seconds_of(file.read_bytes()) < 7

@@ -100,9 +100,9 @@ async def test_nothing_is_sent_twice(server: Served) -> None:
 
 
 def test_programs_talk_too(server: Served, tmp_path: Path) -> None:
-    from gradio_client import Client, handle_file
+    from gradio_client import handle_file
 
-    client = Client(server.url + "/", verbose=False, download_files=str(tmp_path))
+    client = server.gradio(download_files=str(tmp_path))
     file = tmp_path / "question.wav"
     file.write_bytes(speech("Hello."))
     job = client.submit(audio=handle_file(str(file)), api_name="/converse")

@@ -81,6 +81,7 @@ class Abilities:
         avoids: whether it heeds negative prompts.
         limits: its tokenizers by name, and how many tokens of a prompt each passes on.
         width, height: of a picture whose size nobody asked for.
+        largest: pixels of the longer side that it can draw; 0: it is not known to end anywhere.
         names: the arguments of its call.
     """
 
@@ -94,6 +95,7 @@ class Abilities:
     limits: tuple[tuple[str, int], ...] = ()
     width: int = 0
     height: int = 0
+    largest: int = 0
     names: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -119,6 +121,7 @@ class Abilities:
             limits=_limits(pipe, names),
             width=int(options.get("width") or side),
             height=int(options.get("height") or side),
+            largest=int(options.get("largest") or 0),
             names=names,
         )
 
@@ -222,11 +225,15 @@ def _size(
     asked = (width or able.width, height or able.height)
     factor = able.factor
     least = -(-LEAST // factor) * factor
-    drawn = tuple(max(least, round(side / factor) * factor) for side in asked)
+    shrink = min(1.0, able.largest / max(asked)) if able.largest else 1.0
+    drawn = tuple(max(least, round(side * shrink / factor) * factor) for side in asked)
     if drawn != asked and (request.width or request.height):
-        notes.append(
-            f"The size was rounded to {drawn[0]}x{drawn[1]}: this model draws in steps of {factor} pixels."
+        done, why = (
+            ("reduced", f"no more than {able.largest} pixels a side")
+            if shrink < 1
+            else ("rounded", f"in steps of {factor} pixels")
         )
+        notes.append(f"The size was {done} to {drawn[0]}x{drawn[1]}: this model draws {why}.")
     return drawn[0], drawn[1]
 
 

@@ -1,21 +1,28 @@
-"""What a picture looks like so far, from latents: a linear map that is measured once from the model's own autoencoder.
+"""What a picture looks like so far, from latents: by a tiny autoencoder where one is here, else by a linear map.
 
-No tables: colours are encoded and the map from latents back to them is fitted, so it is right for any autoencoder.
-Knows latents and no request.
+No tables: colours are encoded by the model's own autoencoder and the map from latents back to them is fitted, so it is
+right for any. A tiny one (TAESD and its kin) shows edges too; a row names it in `options.preview`, as a folder or by
+its id on the hub, and it is used once it is in the hub's cache. Knows latents and no request.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from engine.checkpoints import cached_snapshot
+from engine.registry import ModelSpec
 
 if TYPE_CHECKING:
     import torch
 
 CELLS = 12  # colours along a side of the chart that is encoded
 SIDE = 320  # pixels of a preview's longer side
+log = logging.getLogger("atelier.diffusion")
 
 
 @dataclass(slots=True)
@@ -24,11 +31,17 @@ class Preview:
 
     Args:
         weights: [channels + 1, 3], from a latent's numbers and 1 to red, green and blue in 0..1.
-        tiny: a tiny autoencoder in its place, where the row names one.
+        tiny: a tiny autoencoder in their place.
     """
 
-    weights: torch.Tensor
+    weights: torch.Tensor | None = None
     tiny: Any = None
+
+    @property
+    def channels(self) -> int:
+        if self.weights is not None:
+            return int(self.weights.shape[0]) - 1
+        return int(self.tiny.config.latent_channels)
 
     def draw(self, pipe: Any, latents: torch.Tensor, width: int, height: int) -> bytes | None:
         """The first of the latents as a JPEG; None where they have a shape that is not known here."""
@@ -36,10 +49,11 @@ class Preview:
         from PIL import Image
 
         one = _unpacked(pipe, latents[:1].detach(), width, height)
-        if one is None or one.shape[1] + 1 != self.weights.shape[0]:
+        if one is None or one.shape[1] != self.channels:
             return None
-        if self.tiny is not None:
-            rgb = self.tiny.decode(one.to(self.tiny.dtype), return_dict=False)[0][0]
+        if self.weights is None:
+            with torch.no_grad():
+                rgb = self.tiny.decode(one.to(self.tiny.dtype), return_dict=False)[0][0]
             rgb = rgb.float().permute(1, 2, 0) / 2 + 0.5
         else:
             flat = one[0].float().permute(1, 2, 0).cpu()
@@ -52,6 +66,31 @@ class Preview:
         out = io.BytesIO()
         picture.resize(size, Image.Resampling.BICUBIC).save(out, "JPEG", quality=80)
         return out.getvalue()
+
+
+def find_preview(pipe: Any, spec: ModelSpec) -> Preview | None:
+    """The preview of a loaded pipeline; None where there is none of either kind."""
+    tiny = _tiny(pipe, str(spec.options.get("preview") or ""))
+    return fit_preview(pipe) if tiny is None else Preview(tiny=tiny)
+
+
+def _tiny(pipe: Any, name: str) -> Any:
+    """The tiny autoencoder of a folder or hub id, beside the pipeline's own; None where it is not here or not whole."""
+    folder = Path(name) if Path(name).is_dir() else cached_snapshot(name)
+    vae = getattr(pipe, "vae", None)
+    if not name or folder is None or vae is None:
+        return None
+    from diffusers import AutoencoderTiny
+
+    beside = next(vae.parameters())
+    try:
+        made = AutoencoderTiny.from_pretrained(
+            folder, dtype=beside.dtype, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        log.warning("The previews' autoencoder '%s' cannot be used: %s", name, error)
+        return None
+    return made.to(beside.device).requires_grad_(False).eval()
 
 
 def fit_preview(pipe: Any) -> Preview | None:

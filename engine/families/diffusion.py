@@ -18,7 +18,7 @@ from engine.errors import AtelierError, BackendDied, Cancelled, GenerationFailed
 from engine.families._diffusion_asking import Abilities, Manner, Task, make_task
 from engine.families._diffusion_extras import Adapters, check_loras, find_loras, make_scheduler
 from engine.families._diffusion_loading import core_of, load_pipeline, parts_of, sibling
-from engine.families._diffusion_preview import Preview, fit_preview
+from engine.families._diffusion_preview import Preview, find_preview
 from engine.families._diffusion_run import Row, Run
 from engine.families._quantising import bytes_held
 from engine.families._threads import Threads
@@ -74,7 +74,7 @@ class Diffusion:
         self._run: Run | None = None
         self._before = 0  # bytes on the device when the pass began
         self._threads = Threads()
-        self._preview: Preview | None = fit_preview(pipe)
+        self._preview: Preview | None = find_preview(pipe, spec)
         self._weights = sum(bytes_held(part) for _, part in parts_of(pipe))
         self._watch_decoding(pipe)
 
