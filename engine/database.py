@@ -138,6 +138,13 @@ class Database:
         """`write`, awaited. It is carried out even when the waiting task is cancelled."""
         return await asyncio.shield(asyncio.wrap_future(self.write(fn)))
 
+    async def flush(self) -> None:
+        """Return when every write asked for before is carried out or has failed; whoever asked for it was told."""
+        try:
+            await self.awrite(lambda c: None)
+        except AtelierError as error:
+            log.debug("Nothing could be flushed: %s", error)
+
     async def aread(self, fn: Callable[[Connection], T]) -> T:
         """`read`, on a thread of the database's own."""
         return await asyncio.wrap_future(self._pool.submit(self.read, fn))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
@@ -10,7 +9,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from engine.database import Database, storable
-from engine.errors import AtelierError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -65,8 +63,7 @@ class DownloadRows:
 
     async def flush(self) -> None:
         """Return when every row saved before is kept, or it was said in the log that it could not be."""
-        with contextlib.suppress(AtelierError):
-            await self._database.awrite(lambda c: None)
+        await self._database.flush()
 
     async def read(self) -> list[DownloadRow]:
         """All rows, oldest first."""

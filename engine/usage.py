@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
 
 from engine.database import Database, storable
-from engine.errors import AtelierError, BadValue
+from engine.errors import BadValue
 from engine.events import Usage
 from engine.processes import is_dead, name_process
 from engine.usage_queries import (
@@ -125,10 +125,7 @@ class Ledger:
 
     async def flush(self) -> None:
         """Return when every row written before is saved, or counted in `failed`."""
-        try:
-            await self._database.awrite(lambda c: None)
-        except AtelierError as error:
-            log.debug("Nothing could be flushed: %s", error)
+        await self._database.flush()
 
     async def rows(
         self, *, limit: int = 100, offset: int = 0, **filters: Unpack[Filters]

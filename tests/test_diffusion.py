@@ -34,11 +34,7 @@ from engine.fit import anatomy_of
 from engine.recipes import clean, read_recipe
 from tests import tiny_images
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),  # diffusers takes long to import on a busy machine
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+pytestmark = tiny_images.MARKS
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,7 @@ from engine.families._diffusion_loading import load_pipeline
 from engine.families._quantising import bytes_held
 from tests import tiny_images
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),  # diffusers takes long to import on a busy machine
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+pytestmark = tiny_images.MARKS
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,6 @@ MOST_BYTES = 25 * 1024 * 1024
 FLOORS = {"body": 0.6, "horns": 0.45, "wings": 0.5, "place": 0.9}
 DRAWN = 24  # pictures that are judged
 pytestmark = pytest.mark.timeout(300)
-trained = pytest.mark.skipif(not FOLDER.is_dir(), reason="starter-image is not here yet")
 
 
 # What it learns from
@@ -96,7 +95,6 @@ def test_the_check_is_not_content_with_blurs_and_bare_places() -> None:
 # The folder
 
 
-@trained
 def test_folder_is_small_and_complete() -> None:
     files = {str(file.relative_to(FOLDER)): file for file in FOLDER.rglob("*") if file.is_file()}
     parts = {"unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"}
@@ -114,7 +112,6 @@ def test_folder_is_small_and_complete() -> None:
     )
 
 
-@trained
 def test_no_prompt_is_cut_and_every_word_is_known() -> None:
     from starter.image_model import LENGTH, read_tokenizer
 
@@ -140,7 +137,6 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     await made.close()
 
 
-@trained
 async def test_it_draws_what_it_never_saw_together(engine: Engine) -> None:
     verdicts = []
     for number, wish in enumerate(wishes(DRAWN)):
@@ -152,7 +148,6 @@ async def test_it_draws_what_it_never_saw_together(engine: Engine) -> None:
         assert share(verdicts, name) >= least, name
 
 
-@trained
 async def test_the_creature_service_draws_with_it_in_its_own_size(engine: Engine) -> None:
     made = await engine.creatures.make(Caller())
     picture = Image.open(io.BytesIO(made.image))
@@ -160,7 +155,6 @@ async def test_the_creature_service_draws_with_it_in_its_own_size(engine: Engine
     assert picture.size == (SIDE, SIDE)
 
 
-@trained
 async def test_a_seed_draws_the_same_and_another_caption_another_picture(engine: Engine) -> None:
     wish = wishes(1)[0]
     red = Wish(replace(wish.traits, colour="red", second="white"), "", True)

@@ -6,8 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine.registry import ModelSpec
 
+MARKS = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),  # diffusers takes long to import on a busy machine
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 VAE: dict[str, Any] = {
     "block_out_channels": (16, 32),
     "in_channels": 3,

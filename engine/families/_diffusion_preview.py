@@ -76,9 +76,11 @@ def find_preview(pipe: Any, spec: ModelSpec) -> Preview | None:
 
 def _tiny(pipe: Any, name: str) -> Any:
     """The tiny autoencoder of a folder or hub id, beside the pipeline's own; None where it is not here or not whole."""
-    folder = Path(name) if Path(name).is_dir() else cached_snapshot(name)
     vae = getattr(pipe, "vae", None)
-    if not name or folder is None or vae is None:
+    if not name or vae is None:
+        return None
+    folder = Path(name) if Path(name).is_dir() else cached_snapshot(name)
+    if folder is None:
         return None
     from diffusers import AutoencoderTiny
 
